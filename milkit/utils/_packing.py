@@ -1,0 +1,100 @@
+"""Checks of arrays and offsets on their way into one store."""
+
+import numpy as np
+
+from milkit.exceptions import BagShapeError, describe_bag
+
+
+def offsets_of(sizes):
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
+
+
+def integers(offsets):
+    offsets = np.asarray(offsets)
+    if offsets.ndim != 1 or len(offsets) < 1 or not np.issubdtype(offsets.dtype, np.integer):
+        raise ValueError(
+            "offsets must be a 1-D array of integers of length n_bags + 1. Got dtype "
+            f"{offsets.dtype} and shape {offsets.shape} instead."
+        )
+    return offsets.astype(np.int64, copy=False)
+
+
+def check_offsets(offsets, n_instances, names):
+    sizes = np.diff(offsets)
+    if offsets[0] != 0:
+        raise BagShapeError(f"offsets must begin with 0. Got {offsets[0]} instead.")
+    if np.any(sizes < 0):
+        i = int(np.argmax(sizes < 0))
+        raise BagShapeError(
+            f"{describe_bag(i, names)} would end at {offsets[i + 1]} before it begins at "
+            f"{offsets[i]}; offsets must rise."
+        )
+    refuse_empty(sizes, names)
+    if offsets[-1] > n_instances:
+        i = int(np.argmax(offsets[1:] > n_instances))
+        raise BagShapeError(
+            f"{describe_bag(i, names)} ends at {offsets[i + 1]}, but there are only "
+            f"{n_instances} instances."
+        )
+    if offsets[-1] != n_instances:
+        raise BagShapeError(
+            f"offsets end at {offsets[-1]}, but there are {n_instances} instances; the last "
+            "offset must be the number of instances."
+        )
+
+
+def refuse_empty(sizes, names, where=""):
+    if np.any(sizes == 0):
+        i = int(np.argmax(sizes == 0))
+        raise BagShapeError(
+            f"{describe_bag(i, names)} is empty{where}; every bag needs at least one "
+            "instance. Drop the bag and its label, or look why nothing was found in it."
+        )
+
+
+def refuse_other_shapes(arrays, names):
+    shape = arrays[0].shape[1:]
+    for i, array in enumerate(arrays):
+        if array.shape[1:] != shape:
+            raise BagShapeError(
+                f"{describe_bag(i, names)} has instances of shape {array.shape[1:]}, but bag 0 "
+                f"has instances of shape {shape}; all bags must have the same features."
+            )
+
+
+def as_bag(bag, i, names):
+    if hasattr(bag, "tocsr"):
+        raise TypeError(
+            f"{describe_bag(i, names)} is sparse ({type(bag).__name__}), but dense data is "
+            "required. Use .toarray()."
+        )
+    try:
+        array = np.asarray(bag)
+    except ValueError as error:
+        raise BagShapeError(f"{describe_bag(i, names)} is not an array: {error}") from error
+    if array.ndim == 1 and array.size == 0:
+        return np.empty((0, 0))  # refused as empty
+    if array.ndim < 2:
+        raise BagShapeError(
+            f"{describe_bag(i, names)} has shape {array.shape}; a bag is an array of shape "
+            "(n_instances, n_features). A bag with one instance is bag.reshape(1, -1)."
+        )
+    return numbers(array, describe_bag(i, names))
+
+
+def numbers(array, what):
+    """Refuse what is no number, here where the bag can still be named."""
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {what} holds complex numbers.")
+    if array.dtype.kind == "O":
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{what} must hold numbers, but {error}.") from error
+    if array.dtype.kind not in "buif":
+        raise ValueError(
+            f"{what} must hold numbers. Got dtype {array.dtype} instead; encode it first."
+        )
+    return array

@@ -1,0 +1,77 @@
+"""import milkit is quick because it loads nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+import milkit
+
+HEAVY = [
+    "cvxopt",
+    "joblib",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "torch",
+    "xgboost",
+]
+
+
+def modules_after(code):
+    """Names of the modules that a fresh interpreter has loaded after running ``code``."""
+    code += "\nimport sys; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_loads_nothing_heavy():
+    loaded = modules_after("import milkit; dir(milkit); milkit.__version__")
+    assert not loaded & set(HEAVY)
+    assert {name for name in loaded if name.startswith("milkit.")} == set()
+
+
+def test_bag_array_needs_numpy_only():
+    code = """
+from milkit import BagArray
+import numpy as np
+X = BagArray.from_list([np.ones((2, 3)), np.ones((1, 3))], groups=["ann", "bob"])
+repr(X[[1]]), X.map(np.exp).select_instances([True, True, True]).compact().groups
+"""
+    assert modules_after(code) & set(HEAVY) == {"numpy"}
+
+
+def test_validation_loads_no_estimators():
+    loaded = modules_after("import milkit.base, milkit.utils.validation")
+    assert not loaded & {"torch", "cvxopt", "xgboost", "matplotlib"}
+    heavy = {"svm", "linear_model", "ensemble", "model_selection", "metrics", "pipeline"}
+    assert not loaded & {f"sklearn.{name}" for name in heavy}
+
+
+def test_lazy_names():
+    from milkit.bags import BagArray
+
+    assert milkit.BagArray is BagArray
+    assert milkit.bags.BagArray is BagArray
+    assert vars(milkit)["BagArray"] is BagArray  # the second access is a plain one
+
+
+def test_dir_lists_what_there_is():
+    assert set(milkit.__all__) <= set(dir(milkit))
+    assert {"bags", "base", "exceptions", "utils", "__version__"} <= set(dir(milkit))
+    assert milkit.__all__ == sorted(milkit.__all__)
+
+
+def test_star_import():
+    code = "import milkit\nassert milkit.__all__\nfrom milkit import BagArray"
+    assert "milkit.bags" in modules_after(code)
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="module 'milkit' has no attribute 'SVM'"):
+        milkit.SVM  # noqa: B018
+    assert not hasattr(milkit, "fit")
+    with pytest.raises(ImportError, match="cannot import name 'Bags'"):
+        from milkit import Bags  # noqa: F401
