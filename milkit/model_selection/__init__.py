@@ -1,0 +1,13 @@
+"""Splitting and testing that keep a patient whole."""
+
+from milkit.model_selection._grouped_split import GroupedSplit
+from milkit.model_selection._grouped_train_test_split import grouped_train_test_split
+from milkit.model_selection._permutation_test import group_permutation_test
+from milkit.model_selection._strata import clinical_strata
+
+__all__ = [
+    "GroupedSplit",
+    "clinical_strata",
+    "group_permutation_test",
+    "grouped_train_test_split",
+]
