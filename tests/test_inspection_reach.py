@@ -1,0 +1,192 @@
+"""Instance outputs through pipelines, searches and wrappers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    StratifiedKFold,
+    TunedThresholdClassifierCV,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from milkit import (
+    MISVM,
+    AttentionMILClassifier,
+    BagArray,
+    BagStatistics,
+    InstanceTransformer,
+)
+from milkit.base import BagsToBagsMixin
+from milkit.inspection import attention_weights, predict_instances, score_instances
+from milkit.utils.validation import as_bag_array
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(n, 3)) for n in rng.integers(2, 7, size=24)]
+    y = np.arange(24) % 2
+    for bag in X[1::2]:
+        bag[0] += 4
+    return X, y
+
+
+class KeepLarge(BagsToBagsMixin, BaseEstimator):
+    """Drops the half of each bag with the smallest first feature."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        bags = as_bag_array(X)
+        return bags.select_instances([bag[:, 0] >= np.median(bag[:, 0]) for bag in bags])
+
+
+def quick_attention():
+    return AttentionMILClassifier(max_iter=3, hidden_layer_sizes=(8,), random_state=0)
+
+
+def assert_lists_equal(a, b):
+    assert len(a) == len(b)
+    for left, right in zip(a, b, strict=True):
+        np.testing.assert_allclose(left, right)
+
+
+WRAPPERS = {
+    "search": lambda e: GridSearchCV(e, {}, cv=2),
+    "fixed threshold": lambda e: FixedThresholdClassifier(e, threshold=0.1),
+    "tuned threshold": lambda e: TunedThresholdClassifierCV(e, cv=2),
+    "threshold around search": lambda e: FixedThresholdClassifier(GridSearchCV(e, {}, cv=2)),
+    "pipeline": lambda e: make_pipeline("passthrough", e),
+    "pipeline in pipeline": lambda e: make_pipeline(make_pipeline("passthrough", e)),
+    "one vs rest": lambda e: OneVsRestClassifier(e),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize("make", [lambda: MISVM(), quick_attention])
+def test_wrappers_give_what_the_estimator_gives(data, name, make):
+    X, y = data
+    expected = make().fit(X, y).score_instances(X)
+    assert_lists_equal(score_instances(WRAPPERS[name](make()).fit(X, y), X), expected)
+
+
+def test_frozen_and_calibrated_on_it(data):
+    X, y = data
+    model = MISVM().fit(X, y)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(model), cv=2).fit(X, y)
+    assert_lists_equal(score_instances(FrozenEstimator(model), X), model.score_instances(X))
+    assert_lists_equal(score_instances(calibrated, X), model.score_instances(X))
+
+
+def test_calibrated_is_the_mean_of_its_members(data):
+    X, y = data
+    cv = StratifiedKFold(3)
+    calibrated = CalibratedClassifierCV(MISVM(), cv=cv).fit(X, y)
+    members = [
+        MISVM().fit([X[i] for i in train], y[train]).score_instances(X)
+        for train, _ in cv.split(np.zeros(len(y)), y)
+    ]
+    expected = [np.mean(parts, axis=0) for parts in zip(*members, strict=True)]
+    assert_lists_equal(score_instances(calibrated, X), expected)
+    with pytest.raises(TypeError, match="holds 3 fitted members"):
+        predict_instances(calibrated, X)
+
+
+def test_pipeline_applies_its_steps(data):
+    X, y = data
+    model = make_pipeline(InstanceTransformer(StandardScaler()), MISVM()).fit(X, y)
+    expected = model[-1].score_instances(model[0].transform(X))
+    assert_lists_equal(score_instances(model, X), expected)
+    labels = predict_instances(model, X)
+    assert all(np.array_equal(a, b > 0) for a, b in zip(labels, expected, strict=True))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_dropped_instances_are_nan_and_the_rest_in_place(data, nested):
+    X, y = data
+    model = make_pipeline(KeepLarge(), MISVM())
+    if nested:
+        model = make_pipeline(InstanceTransformer(StandardScaler()), GridSearchCV(model, {}, cv=2))
+    else:
+        model = make_pipeline(InstanceTransformer(StandardScaler()), *[s for _, s in model.steps])
+    model.fit(X, y)
+    evidence = score_instances(model, X)
+    inner = model[1].best_estimator_ if nested else model[1:]
+    scaled = model[0].transform(X)
+    kept = KeepLarge().transform(scaled)
+    expected = inner[-1].score_instances(kept)
+    for bag, values, want in zip(scaled, evidence, expected, strict=True):
+        mask = bag[:, 0] >= np.median(bag[:, 0])
+        np.testing.assert_array_equal(np.isnan(values), ~mask)
+        np.testing.assert_allclose(values[mask], want)
+    labels = predict_instances(model, X)
+    assert labels[0].dtype == object
+    for values, found in zip(evidence, labels, strict=True):
+        kept = ~np.isnan(values)
+        assert [int(v) for v in found[kept]] == list((values[kept] > 0).astype(int))
+
+
+def test_attention_weights(data):
+    X, y = data
+    model = make_pipeline(InstanceTransformer(StandardScaler()), KeepLarge(), quick_attention())
+    weights = attention_weights(model.fit(X, y), X)
+    assert [len(w) for w in weights] == [len(bag) for bag in X]
+    np.testing.assert_allclose([np.nansum(w) for w in weights], 1, rtol=1e-5)
+    with pytest.raises(TypeError, match="MISVM has no attention_weights"):
+        attention_weights(MISVM().fit(X, y), X)
+
+
+def test_every_container_and_views(data):
+    X, y = data
+    model = make_pipeline(InstanceTransformer(StandardScaler()), MISVM()).fit(X, y)
+    expected = score_instances(model, X)
+    objects = np.empty(len(X), dtype=object)
+    objects[:] = X
+    bags = BagArray.from_list(X)
+    for container in [tuple(X), objects, bags, pd.DataFrame({"bag": X}), pd.Series(X)]:
+        assert_lists_equal(score_instances(model, container), expected)
+    rows = [5, 2, 9]
+    assert_lists_equal(score_instances(model, bags[rows]), [expected[i] for i in rows])
+
+
+def test_step_of_somebody_else_that_keeps_the_instances(data):
+    X, y = data
+    double = FunctionTransformer(double_bags)
+    model = make_pipeline(double, MISVM()).fit(X, y)
+    expected = MISVM().fit([2 * bag for bag in X], y).score_instances([2 * bag for bag in X])
+    assert_lists_equal(score_instances(model, X), expected)
+
+
+def double_bags(X):
+    return [2 * bag for bag in X]
+
+
+def first_instance(X):
+    return [bag[:1] for bag in X]
+
+
+def test_errors_say_what_to_do(data):
+    X, y = data
+    table = make_pipeline(BagStatistics(), LogisticRegression()).fit(X, y)
+    with pytest.raises(TypeError, match=r"'bagstatistics'.*turns each bag into one row"):
+        score_instances(table, X)
+    with pytest.raises(TypeError, match="LogisticRegression has no score_instances"):
+        score_instances(Pipeline([("lr", LogisticRegression())]), X)
+    with pytest.raises(ValueError, match=r"Pass \[bag\]"):
+        score_instances(MISVM().fit(X, y), X[0])
+    with pytest.raises(NotFittedError, match="GridSearchCV"):
+        score_instances(GridSearchCV(MISVM(), {}), X)
+    lossy = make_pipeline(FunctionTransformer(first_instance), MISVM()).fit(X, y)
+    with pytest.raises(TypeError, match="cannot be traced back"):
+        score_instances(lossy, X)
