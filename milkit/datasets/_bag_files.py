@@ -48,13 +48,18 @@ def load_bags(path, *, return_X_y=False):
             ``instance_data`` has ``"label"``, ``"box"``, ``"xy"``, ``"name"``, as far as
             the file knows them. Names of bags may spell the label; they are no features.
         target : ndarray of int, shape (n_bags,)
+            Class of each bag.
         target_names : ndarray of str
             Name of each bag class.
         feature_names : list of str or None
+            Names of the features, where the file has them.
         DESCR : str
+            What the data are.
         filename : str
-            Besides, every other array of the file under its own name, such as
-            ``class_names``, ``bag_targets`` or ``bag_labels_multi``.
+            Path of the file.
+
+        Besides, every other array of the file under its own name, such as
+        ``class_names``, ``bag_targets`` or ``bag_labels_multi``.
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 
@@ -220,9 +225,9 @@ def save_bags(path, X, y, *, class_names=None, **arrays):
     y : array-like of shape (n_bags,)
         Integers from 0 on, or labels of any kind, which are numbered in sorted order and
         kept as ``class_names``.
-    class_names : array-like of str, default=None
+    class_names : array-like of str, shape (n_classes,), default=None
         Names of the classes, if ``y`` are integers.
-    **arrays : array-like
+    **arrays : array-like of any shape
         Further arrays, such as ``bag_targets`` of shape (n_bags,) or ``bag_labels_multi`` of
         shape (n_bags, n_labels).
 
@@ -238,7 +243,17 @@ def save_bags(path, X, y, *, class_names=None, **arrays):
 
     Examples
     --------
-    See :func:`load_bags`.
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from milkit import BagArray
+    >>> from milkit.datasets import load_bags, save_bags
+    >>> X = BagArray.from_list([np.ones((2, 3)), np.zeros((4, 3))], groups=["ann", "bob"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_bags(Path(folder) / "bags.npz", X, ["sick", "well"])
+    ...     data = load_bags(Path(folder) / "bags.npz")
+    >>> data.data.groups, data.target, data.target_names
+    (array(['ann', 'bob'], dtype='<U3'), array([0, 1]), array(['sick', 'well'], dtype='<U4'))
     """
     if not isinstance(X, BagArray):
         raise ValueError(

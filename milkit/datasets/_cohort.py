@@ -117,6 +117,7 @@ def make_blood_smear_cohort(
         cell_names : ndarray of str
             The disease that each kind of characteristic cell belongs to.
         DESCR : str
+            What the data are.
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 

@@ -96,14 +96,17 @@ def load_digit_bags(
         target : ndarray of int, shape (n_bags,)
             1 for bags that contain the target digit, else 0.
         target_names : ndarray of str, shape (2,)
+            Names of the two labels.
         images : ndarray of shape (n_instances, 8, 8)
             The same intensities as pictures.
         image_shape : tuple
             ``(8, 8)``.
         feature_names : list of str
+            Name of each pixel.
         gain, offset : ndarray of shape (n_groups,)
             What each scanner does; only if there are groups.
         DESCR : str
+            What the data are.
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 

@@ -61,9 +61,11 @@ def fetch_musk1(*, data_home=None, download_if_missing=True, base_url=BASE_URL, 
         target : ndarray of int, shape (92,)
             1 for musk, else 0.
         target_names : ndarray of str, shape (2,)
+            Names of the two labels.
         feature_names : list of str
             f1 to f166.
         DESCR : str
+            What the data are.
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 
@@ -124,9 +126,11 @@ def fetch_musk2(*, data_home=None, download_if_missing=True, base_url=BASE_URL, 
         target : ndarray of int, shape (102,)
             1 for musk, else 0.
         target_names : ndarray of str, shape (2,)
+            Names of the two labels.
         feature_names : list of str
             f1 to f166.
         DESCR : str
+            What the data are.
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 

@@ -65,10 +65,13 @@ def fetch_parkinsons_telemonitoring(
         target : ndarray of int, shape (990,)
             1 where ``total_updrs`` is above its median over the bags.
         target_names : ndarray of str, shape (2,)
+            Names of the two labels.
         total_updrs, motor_updrs : ndarray of shape (990,)
             Mean score of the day, in points, for regression.
         feature_names : list of str
+            Names of the 16 measures.
         DESCR : str
+            What the data are.
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 

@@ -134,9 +134,9 @@ class GroupedSplit(BaseCrossValidator):
 
         Yields
         ------
-        train : ndarray of int
+        train : ndarray of int, shape (n_training_bags,)
             Training bags.
-        test : ndarray of int
+        test : ndarray of int, shape (n_test_bags,)
             Test bags; none of their groups is among the training bags.
         """
         groups = find_groups(X, groups, group=self.group, required=True)

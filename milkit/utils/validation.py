@@ -64,6 +64,13 @@ def reads_as_table(X):
         True for a 2-D array, a list of rows or a DataFrame of numbers, which are read as
         bags with one instance each; also for anything that is no container of bags, so
         that scikit-learn's own validation says what is wrong with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from milkit.utils.validation import reads_as_table
+    >>> reads_as_table(np.ones((4, 3))), reads_as_table([np.ones((4, 3))])
+    (True, False)
     """
     if isinstance(X, BagArray):
         return False
@@ -419,11 +426,26 @@ def check_bag_weight(sample_weight, bags, *, dtype=np.float64):
     sample_weight : array-like of shape (n_bags,), float or None
         Weights of the bags, not negative.
     bags : BagArray of shape (n_bags,)
+        The bags that are weighed.
     dtype : dtype, default=float64
+        Type of the result.
 
     Returns
     -------
     sample_weight : ndarray of shape (n_bags,)
+
+    Raises
+    ------
+    ValueError
+        If there is not one weight per bag, one is negative, or all are zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from milkit import BagArray
+    >>> from milkit.utils.validation import check_bag_weight
+    >>> check_bag_weight(None, BagArray.from_list([np.ones((2, 3)), np.ones((4, 3))]))
+    array([1., 1.])
     """
     from sklearn.utils.validation import _check_sample_weight
 

@@ -1,0 +1,193 @@
+"""BagStatistics: a bag as the statistics of its instances."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from milkit.base import BagMixin
+from milkit.utils._segments import (
+    segment_max,
+    segment_min,
+    segment_quantile,
+    segment_sort,
+    segment_sum,
+)
+from milkit.utils.validation import validate_bags
+
+__all__ = ["BagStatistics"]
+
+_STATISTICS = ("mean", "std", "min", "max", "median", "size")
+# Rows × columns that one sort works on, so that its index arrays stay small.
+_SORT_BLOCK = 4_000_000
+
+
+class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
+    """Describe each bag by statistics of its instances, feature by feature.
+
+    The plain baseline in front of any scikit-learn estimator; on the classical data sets it
+    is hard to beat.
+
+    Parameters
+    ----------
+    statistics : sequence of str or float, default=("mean", "std")
+        Any of "mean", "std" (divided by n_i, 0 for one instance), "min", "max", "median",
+        quantiles as numbers between 0 and 1, and "size" (number of instances: one column).
+        Beware of "size" where the way of measuring decides how many instances there are.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features of an instance.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where the bags have feature names that are strings.
+    instance_shape_ : tuple
+        Shape of one instance.
+    fitted_on_table_ : bool
+        Whether ``fit`` got a 2-D array, read as one instance per bag.
+
+    See Also
+    --------
+    milkit.SetKernel : Bags compared with bags.
+
+    References
+    ----------
+    .. [1] T. Gärtner, P. A. Flach, A. Kowalczyk, A. J. Smola, "Multi-instance kernels",
+           ICML 2002, section 4.2 (the statistic kernel uses min and max).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from milkit import BagStatistics
+    >>> X = [np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[5.0, 5.0]])]
+    >>> BagStatistics(["mean", "max", "size"]).fit_transform(X)
+    array([[2., 2., 3., 2., 2.],
+           [5., 5., 5., 5., 1.]])
+    """
+
+    _parameter_constraints: dict = {"statistics": ["array-like"]}
+
+    def __init__(self, statistics=("mean", "std")):
+        self.statistics = statistics
+
+    def fit(self, X, y=None):
+        """Check the bags; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+            Any form that :func:`milkit.utils.validation.as_bag_array` takes.
+        y : Ignored
+            Only for the call's form.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a statistic is unknown, or there are none.
+        """
+        self._validate_params()
+        if len(self.statistics) == 0:
+            raise ValueError("statistics is empty; name at least one, such as 'mean'.")
+        for statistic in self.statistics:
+            known = isinstance(statistic, str) and statistic in _STATISTICS
+            if not known and not (_is_quantile(statistic) and 0 <= statistic <= 1):
+                raise ValueError(
+                    f"Unknown statistic {statistic!r}; expected any of {list(_STATISTICS)} or a "
+                    "quantile between 0 and 1."
+                )
+        validate_bags(self, X, dtype=[np.float64, np.float32])
+        return self
+
+    def transform(self, X):
+        """One row of statistics for each bag.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        table : ndarray of shape (n_bags, n_features_out)
+            Statistic by statistic in the order of ``statistics``, feature by feature.
+        """
+        check_is_fitted(self)
+        bags = validate_bags(self, X, reset=False, dtype=[np.float64, np.float32])
+        flat, offsets = bags.flat()
+        sizes = bags.sizes[:, None]
+        mean = segment_sum(flat, offsets) / sizes
+        quantiles = self._quantiles(flat, offsets)
+        columns = []
+        for statistic in self.statistics:
+            if statistic == "mean":
+                column = mean
+            elif statistic == "std":
+                deviation = flat - np.repeat(mean, bags.sizes, axis=0)
+                column = np.sqrt(segment_sum(deviation**2, offsets) / sizes)
+            elif statistic == "min":
+                column = segment_min(flat, offsets)
+            elif statistic == "max":
+                column = segment_max(flat, offsets)
+            elif statistic == "size":
+                column = sizes
+            else:
+                column = quantiles[_as_quantile(statistic)]
+            columns.append(column)
+        return np.hstack(columns).astype(flat.dtype, copy=False)
+
+    def _quantiles(self, flat, offsets):
+        asked = {_as_quantile(s) for s in self.statistics} - {None}
+        result = {q: np.empty((len(offsets) - 1, flat.shape[1])) for q in asked}
+        if asked:
+            width = max(1, _SORT_BLOCK // len(flat))
+            for start in range(0, flat.shape[1], width):
+                block = slice(start, start + width)
+                ordered = segment_sort(flat[:, block], offsets)
+                for q in asked:
+                    result[q][:, block] = segment_quantile(ordered, offsets, q)
+        return result
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns, such as ``mean_area``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, shape (n_features_in_,), default=None
+            Names of the instance features; None takes those seen in ``fit``, else
+            ``x0``, ``x1``, ...
+
+        Returns
+        -------
+        names : ndarray of str objects, shape (n_features_out,)
+        """
+        check_is_fitted(self)
+        from sklearn.utils.validation import _check_feature_names_in
+
+        features = _check_feature_names_in(self, input_features)
+        names = []
+        for statistic in self.statistics:
+            if statistic == "size":
+                names.append("size")
+            else:
+                prefix = statistic if isinstance(statistic, str) else f"quantile{statistic:g}"
+                names.extend(f"{prefix}_{feature}" for feature in features)
+        return np.asarray(names, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _is_quantile(statistic):
+    return isinstance(statistic, Real) and not isinstance(statistic, bool)
+
+
+def _as_quantile(statistic):
+    if statistic == "median":
+        return 0.5
+    return float(statistic) if _is_quantile(statistic) else None

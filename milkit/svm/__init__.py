@@ -1,0 +1,5 @@
+"""Support vector machines on bags."""
+
+from milkit.svm._misvm import MISVM
+
+__all__ = ["MISVM"]

@@ -1,0 +1,47 @@
+"""Reductions over contiguous segments of rows, without a loop over segments."""
+
+import numpy as np
+
+
+def segment_sum(values, offsets):
+    """Sum of the rows of each segment, in float64; shape (n_segments, ...)."""
+    return np.add.reduceat(values, offsets[:-1], axis=0, dtype=np.float64)
+
+
+def segment_max(values, offsets):
+    """Maximum over the rows of each segment; shape (n_segments, ...)."""
+    return np.maximum.reduceat(values, offsets[:-1], axis=0)
+
+
+def segment_min(values, offsets):
+    """Minimum over the rows of each segment; shape (n_segments, ...)."""
+    return np.minimum.reduceat(values, offsets[:-1], axis=0)
+
+
+def segment_argmax(values, offsets):
+    """Row number of the first maximum of each segment; ``values`` has shape (n_rows,)."""
+    sizes = np.diff(offsets)
+    is_top = values == np.repeat(segment_max(values, offsets), sizes)
+    rows = np.flatnonzero(is_top)
+    segment = np.repeat(np.arange(len(sizes)), sizes)[rows]
+    return rows[np.unique(segment, return_index=True)[1]]
+
+
+def segment_sort(values, offsets):
+    """Each column sorted inside each segment; ``values`` has shape (n_rows, n_columns)."""
+    segment = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    by_value = np.argsort(values, axis=0, kind="stable")
+    # A stable sort by segment of what is sorted by value leaves each segment sorted.
+    by_segment = np.argsort(segment[by_value], axis=0, kind="stable")
+    return np.take_along_axis(values, np.take_along_axis(by_value, by_segment, axis=0), axis=0)
+
+
+def segment_quantile(sorted_values, offsets, q):
+    """Quantile of each segment by linear interpolation, from ``segment_sort``'s result."""
+    sizes = np.diff(offsets)
+    position = q * (sizes - 1)
+    low = np.floor(position).astype(np.int64)
+    share = (position - low)[:, None]
+    high = np.minimum(low + 1, sizes - 1)
+    below = sorted_values[offsets[:-1] + low]
+    return below + share * (sorted_values[offsets[:-1] + high] - below)
