@@ -71,14 +71,14 @@ def test_random_state_decides_everything():
 
 def test_names_do_not_tell_the_label_and_the_target_can_be_chosen():
     digits = load_digit_bags(target=0, random_state=0)
-    assert not any("0" == name or "with" in name for name in digits.data.names)
+    assert not any(name == "0" or "with" in name for name in digits.data.names)
     assert set(digits.data.instance_data["digit"][digits.data.instance_data["label"] == 1]) == {0}
     assert digits.target_names[1] == "with 0"
     assert digits.image_shape == (8, 8) and "used twice" in digits.DESCR
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="no digit is used twice. Take fewer"):
+    with pytest.raises(ValueError, match=r"no digit is used twice\. Take fewer"):
         load_digit_bags(n_bags=400, random_state=0)
     with pytest.raises(ValueError, match="needs at least 20 bags"):
         load_digit_bags(n_bags=12, n_groups=10)

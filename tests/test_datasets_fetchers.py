@@ -98,7 +98,7 @@ def test_the_z_files_of_these_tests_are_what_gzip_reads():
 
 
 def test_damaged_z_files_are_refused():
-    with pytest.raises(ValueError, match="no .Z file"):
+    with pytest.raises(ValueError, match=r"no \.Z file"):
         decompress_z(b"PK\x03\x04")
     with pytest.raises(ValueError, match="9 to 16 bits"):
         decompress_z(b"\x1f\x9d\x88")
@@ -266,7 +266,7 @@ def test_parkinsons_bags_are_days_of_patients(archive, tmp_path):
 
 
 def test_no_network_says_what_to_do(archive, tmp_path):
-    with pytest.raises(OSError, match="pass data_home=.*load_bags") as info:
+    with pytest.raises(OSError, match=r"pass data_home=.*load_bags") as info:
         fetch_musk1(data_home=tmp_path, base_url=archive.url)
     assert "musk+version+1.zip" in str(info.value)
     assert not (tmp_path / "musk+version+1.zip").exists()

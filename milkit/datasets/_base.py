@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch
 
-__all__ = ["as_result", "draw_counts", "offsets_of", "check_range", "shuffled_within_bags"]
+__all__ = ["as_result", "check_range", "draw_counts", "offsets_of", "shuffled_within_bags"]
 
 
 def as_result(X, y, return_X_y, **entries):

@@ -1,0 +1,124 @@
+"""The API pages as data: every public name, once, in the section where a reader looks for it.
+
+``docs/conf.py`` makes a page ``api/generated/<module>.<name>.html`` of each and a table of each
+section. ``tests/test_docs.py`` compares this list with the ``__all__`` of milkit's modules.
+"""
+
+SECTIONS = [
+    {
+        "title": "Bags",
+        "text": "The one inner form of a collection of bags, and the door that reads all others.",
+        "names": {
+            "milkit.bags": ["BagArray"],
+            "milkit.utils.validation": ["as_bag_array", "reads_as_table"],
+        },
+    },
+    {
+        "title": "Classifiers and regressors",
+        "text": "They learn from the label of a bag and say which instances decided.",
+        "names": {
+            "milkit.neural": ["AttentionMILClassifier", "AttentionMILRegressor"],
+            "milkit.svm": ["MISVM"],
+        },
+    },
+    {
+        "title": "Bags to rows and kernels",
+        "text": "In front of any estimator of scikit-learn that takes one row for each sample.",
+        "names": {
+            "milkit.embedding": ["BagStatistics"],
+            "milkit.kernels": ["SetKernel", "set_kernel"],
+        },
+    },
+    {
+        "title": "Bags to bags",
+        "text": "Steps that work on instances and hand on bags.",
+        "names": {"milkit.preprocessing": ["InstanceTransformer"]},
+    },
+    {
+        "title": "Which instances decided",
+        "text": "Instance outputs of the estimator inside pipelines, searches and wrappers.",
+        "names": {
+            "milkit.inspection": ["score_instances", "predict_instances", "attention_weights"]
+        },
+    },
+    {
+        "title": "Splitting and testing by patient",
+        "text": "Splits that keep groups whole, and whether a score is better than chance.",
+        "names": {
+            "milkit.model_selection": [
+                "GroupedSplit",
+                "grouped_train_test_split",
+                "clinical_strata",
+                "group_permutation_test",
+            ]
+        },
+    },
+    {
+        "title": "Scores of patients, with intervals",
+        "text": "Predictions put together by group, and bootstrap intervals that respect groups.",
+        "names": {
+            "milkit.metrics": [
+                "cross_val_interval",
+                "bootstrap_interval",
+                "BootstrapInterval",
+                "make_group_scorer",
+                "group_predictions",
+            ]
+        },
+    },
+    {
+        "title": "Data",
+        "text": "Bags to learn with. Only the functions that begin with ``fetch`` use the network.",
+        "names": {
+            "milkit.datasets": [
+                "load_digit_bags",
+                "make_mil_classification",
+                "make_single_concept_mil_test",
+                "make_multi_concept_mil_test",
+                "make_false_frequency_mil_test",
+                "make_blood_smear_cohort",
+                "age_from_birth_date",
+                "load_bags",
+                "save_bags",
+                "fetch_musk1",
+                "fetch_musk2",
+                "fetch_parkinsons_telemonitoring",
+            ]
+        },
+    },
+    {
+        "title": "For authors of estimators",
+        "text": "What an estimator on bags is built from and checked with; see :doc:`/developing/"
+        "add_an_estimator`.",
+        "names": {
+            "milkit.base": ["BagMixin", "BagClassifierMixin", "BagsToBagsMixin", "split_by_bag"],
+            "milkit.utils.validation": ["validate_bags", "check_bag_weight", "resolve_groups"],
+            "milkit.utils.estimator_checks": [
+                "check_bag_estimator",
+                "parametrize_with_bag_checks",
+                "bag_estimator_checks_generator",
+            ],
+        },
+    },
+    {
+        "title": "Errors and warnings",
+        "text": "",
+        "names": {
+            "milkit.exceptions": [
+                "BagShapeError",
+                "GroupLeakageError",
+                "InconsistentMilkitVersionWarning",
+            ]
+        },
+    },
+]
+
+
+def full_names():
+    """Every name with its module, in the order of the sections."""
+    return [
+        f"{module}.{name}"
+        for section in SECTIONS
+        for module, names in section["names"].items()
+        for name in names
+    ]

@@ -1,0 +1,66 @@
+"""What a network predicts: the seam for new kinds of targets.
+
+A loss says how wide the network's output is, turns targets into a tensor, gives one loss per bag,
+and turns outputs back into predictions. The trainer and the network know nothing else about the
+target, so that survival or multi-label heads come as one more class here.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+class BinaryLoss:
+    """Cross-entropy of one logit; targets are 0 and 1."""
+
+    n_outputs = 1
+
+    def encode(self, y):
+        return torch.as_tensor(y, dtype=torch.float32)
+
+    def __call__(self, outputs, target):
+        return F.binary_cross_entropy_with_logits(outputs[:, 0], target, reduction="none")
+
+    def decode(self, outputs):
+        """Logit of the positive class, shape (n_bags,)."""
+        return outputs[:, 0]
+
+
+class MulticlassLoss:
+    """Cross-entropy of a softmax; targets are class indices."""
+
+    def __init__(self, n_classes):
+        self.n_outputs = n_classes
+
+    def encode(self, y):
+        return torch.as_tensor(y, dtype=torch.int64)
+
+    def __call__(self, outputs, target):
+        return F.cross_entropy(outputs, target, reduction="none")
+
+    def decode(self, outputs):
+        """Logits, shape (n_bags, n_classes)."""
+        return outputs
+
+
+class SquaredLoss:
+    """Squared error of a number, which is standardised for training."""
+
+    n_outputs = 1
+
+    def __init__(self, y, weight):
+        y, weight = y[weight > 0], weight[weight > 0]
+        self.center = float(np.average(y, weights=weight))
+        self.scale = float(np.sqrt(np.average((y - self.center) ** 2, weights=weight)))
+        if np.ptp(y) == 0:  # then the constant itself is the prediction
+            self.center, self.scale = float(y[0]), 0.0
+
+    def encode(self, y):
+        return torch.as_tensor((y - self.center) / (self.scale or 1.0), dtype=torch.float32)
+
+    def __call__(self, outputs, target):
+        return (outputs[:, 0] - target) ** 2
+
+    def decode(self, outputs):
+        """Predicted numbers in the units of y, shape (n_bags,)."""
+        return outputs[:, 0] * self.scale + self.center

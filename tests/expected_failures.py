@@ -1,0 +1,38 @@
+"""Checks that an estimator is expected to fail, each with its reason."""
+
+from sklearn.utils.validation import has_fit_parameter
+
+_MINIBATCHES = (
+    "a weight scales the loss of a bag inside shuffled minibatches, so weights and repeated bags "
+    "agree in expectation only, as in scikit-learn's MLPClassifier"
+)
+_FLOAT32 = (
+    "torch computes in float32 and the check asks for 1e-7; check_bags_batch_composition asks "
+    "for what float32 can give"
+)
+_NETWORK = {
+    "check_sample_weight_equivalence_on_dense_data": _MINIBATCHES,
+    "check_methods_subset_invariance": _FLOAT32,
+}
+
+# Class name → check → reason; scikit-learn's checks and the bag checks. A bag check that passes
+# all the same fails the test, so that no entry outlives its reason; scikit-learn's may pass,
+# because they differ between versions.
+EXPECTED_FAILURES = {
+    "AttentionMILClassifier": _NETWORK,
+    "AttentionMILRegressor": _NETWORK,
+    "Pipeline": {
+        "check_bags_clone": "scikit-learn's Pipeline fits its steps in place, so they change",
+    },
+}
+
+
+def expected_failed_checks(estimator):
+    """The expected failures of an estimator, by the name of its class."""
+    expected = dict(EXPECTED_FAILURES.get(type(estimator).__name__, {}))
+    inner = getattr(estimator, "transformer", None)
+    if inner is not None and not has_fit_parameter(inner, "sample_weight"):
+        expected["check_bags_sample_weight_ones"] = (
+            "the transformer inside takes no weights, and ignoring them silently would be worse"
+        )
+    return expected

@@ -1,0 +1,180 @@
+"""Every public estimator keeps scikit-learn's contract and milkit's."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils._testing import ignore_warnings
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import milkit
+from milkit import MISVM, AttentionMILClassifier, BagStatistics, InstanceTransformer, SetKernel
+from milkit.neural import AttentionMILRegressor
+from milkit.utils._bag_checks import CHECKS
+from milkit.utils.estimator_checks import parametrize_with_bag_checks
+
+from .expected_failures import EXPECTED_FAILURES, expected_failed_checks
+
+# What to build of each class: quick parameters, and several instances where they do different
+# things. A class that is not here is built without arguments.
+# scikit-learn's checks set max_iter=1000 where they want a good score: tol ends the training.
+SMALL_NETWORK = {
+    "hidden_layer_sizes": (8,),
+    "attention_dim": 4,
+    "batch_size": 50,
+    "learning_rate_init": 0.03,
+    "max_iter": 30,
+    "dropout": 0.0,
+    "tol": 1e-2,
+}
+INSTANCES = {
+    "AttentionMILClassifier": lambda cls: [cls(**SMALL_NETWORK)],
+    "AttentionMILRegressor": lambda cls: [cls(**SMALL_NETWORK)],
+    "BagStatistics": lambda cls: [cls(), cls(["min", "median", 0.9, "size"])],
+    "InstanceTransformer": lambda cls: [
+        cls(StandardScaler()),
+        cls(StandardScaler(), weight="bag"),
+    ],
+    "MISVM": lambda cls: [cls(), cls(margin="instance", kernel="linear")],
+    "SetKernel": lambda cls: [cls(), cls("linear", normalize="mean")],
+}
+
+
+def public_modules():
+    """Names of milkit's modules without a leading underscore."""
+    found = pkgutil.walk_packages(milkit.__path__, "milkit.")
+    return ["milkit", *(m.name for m in found if "._" not in m.name)]
+
+
+def public_names():
+    """Name in the public module that defines or exports it → object."""
+    found = {}
+    for module_name in public_modules()[1:]:
+        module = import_module(module_name)
+        for name in getattr(module, "__all__", ()):
+            found[f"{module_name}.{name}"] = getattr(module, name)
+    return found
+
+
+def public_estimators():
+    """The classes that are estimators, each once."""
+    return sorted(
+        {
+            value
+            for value in public_names().values()
+            if inspect.isclass(value) and issubclass(value, BaseEstimator)
+        },
+        key=lambda cls: cls.__name__,
+    )
+
+
+def _instances(cls):
+    if cls.__name__ in INSTANCES:
+        return INSTANCES[cls.__name__](cls)
+    needed = [
+        p.name
+        for p in inspect.signature(cls).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    return [] if needed else [cls()]
+
+
+ESTIMATORS = [estimator for cls in public_estimators() for estimator in _instances(cls)]
+
+
+def test_every_estimator_is_tested():
+    missing = {cls.__name__ for cls in public_estimators()} - {type(e).__name__ for e in ESTIMATORS}
+    assert not missing, (
+        f"{sorted(missing)} cannot be built without arguments. Add an entry to INSTANCES in "
+        "tests/test_common.py that builds a quick one, so that the common checks cover it."
+    )
+
+
+def test_tables_name_public_estimators():
+    names = {cls.__name__ for cls in public_estimators()}
+    assert INSTANCES.keys() <= names
+    assert EXPECTED_FAILURES.keys() <= names | {"Pipeline"}
+
+
+def test_expected_failures_have_a_reason():
+    own = {check.__name__ for check in CHECKS}
+    for checks in EXPECTED_FAILURES.values():
+        for check_name, reason in checks.items():
+            assert len(reason.split()) > 3
+            assert check_name in own or not check_name.startswith("check_bags_")
+
+
+def test_top_level_names_come_from_a_subpackage():
+    below = {id(value) for value in public_names().values()}
+    for name in milkit.__all__:
+        assert id(getattr(milkit, name)) in below
+        assert name in dir(milkit)
+
+
+_sklearn_checks = parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
+
+
+# Older scikit-learn (1.6) hands pytest a generator, which pytest is about to refuse: a list.
+@pytest.mark.parametrize(
+    _sklearn_checks.args[0], list(_sklearn_checks.args[1]), **_sklearn_checks.kwargs
+)
+def test_sklearn_checks(estimator, check):
+    # Quick parameters stop early, and that is said; scikit-learn's own tests ignore it too.
+    with ignore_warnings(category=ConvergenceWarning):
+        check(estimator)
+
+
+@parametrize_with_bag_checks(
+    ESTIMATORS, expected_failed_checks=expected_failed_checks, xfail_strict=True
+)
+def test_bag_checks(estimator, check):
+    check(estimator)
+
+
+# Other parameters than the quick ones above, for the bag checks only.
+VARIANTS = [
+    make_pipeline(InstanceTransformer(StandardScaler()), BagStatistics(), LogisticRegression()),
+    InstanceTransformer(PCA(2), flatten=True),
+    SetKernel("poly", normalize=None),
+    MISVM(negative_slack="instance", init="random", n_init=2),
+    *(
+        AttentionMILClassifier(pooling=pooling, hidden_layer_sizes=(8,), max_iter=3)
+        for pooling in ("gated_attention", "mean", "max")
+    ),
+    AttentionMILClassifier(
+        hidden_layer_sizes=(), max_iter=3, dropout=0.5, max_batch_instances=10, batch_size=7
+    ),
+    AttentionMILRegressor(pooling="max", hidden_layer_sizes=(8,), max_iter=3),
+]
+
+
+@parametrize_with_bag_checks(
+    VARIANTS, expected_failed_checks=expected_failed_checks, xfail_strict=True
+)
+def test_bag_checks_of_variants(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_outputs_on_a_table_are_those_on_bags_of_one_instance(estimator):
+    """A 2-D array is read as one instance per bag."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(20, 3))
+    y = np.arange(20) % 2
+    seed = {"random_state": 0} if "random_state" in estimator.get_params() else {}
+    with ignore_warnings(category=ConvergenceWarning):
+        on_table = clone(estimator).set_params(**seed).fit(table, y)
+        on_bags = clone(estimator).set_params(**seed).fit(list(table[:, None, :]), y)
+    method = "predict" if hasattr(estimator, "predict") else "transform"
+    first = getattr(on_table, method)(table)
+    second = getattr(on_bags, method)(list(table[:, None, :]))
+    second = second.flat()[0] if hasattr(second, "flat") and callable(second.flat) else second
+    np.testing.assert_allclose(first, second, rtol=1e-6)
