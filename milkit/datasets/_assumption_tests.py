@@ -92,9 +92,9 @@ def make_single_concept_mil_test(
     >>> X_train, y_train, X_test, y_test = make_single_concept_mil_test(random_state=0)
     >>> def no_poison_seen(X):
     ...     return np.array([bag.mean(axis=1).min() for bag in X])
-    >>> roc_auc_score(y_train, no_poison_seen(X_train))
+    >>> float(roc_auc_score(y_train, no_poison_seen(X_train)))
     1.0
-    >>> roc_auc_score(y_test, no_poison_seen(X_test))
+    >>> float(roc_auc_score(y_test, no_poison_seen(X_test)))
     0.0
     """
 
