@@ -18,9 +18,11 @@ from milkit.utils._long_table import read_long_table, write_long_table
 from milkit.utils._packing import (
     as_bag,
     check_offsets,
+    gather_as,
     integers,
     numbers,
     offsets_of,
+    pack,
     refuse_empty,
     refuse_other_shapes,
 )
@@ -140,7 +142,7 @@ class BagArray:
         self._feature_names = check_feature_names(feature_names, instances.shape)
 
     @classmethod
-    def from_list(cls, bags, **columns):
+    def from_list(cls, bags, *, dtype=None, **columns):
         """Pack a list of arrays into one store.
 
         Parameters
@@ -148,6 +150,8 @@ class BagArray:
         bags : sequence of array-like, each of shape (n_i, n_features) or (n_i, ...)
             One array a bag; the number of instances may differ, the rest may not. If
             bags are DataFrames, their columns must agree and give the feature names.
+        dtype : dtype, default=None
+            Type to convert the instances to while they are packed. None keeps theirs.
         **columns
             ``names``, ``groups``, ``covariates``, ``instance_data``, ``feature_names``
             as in the constructor. In ``instance_data`` a list with one array a bag is
@@ -188,7 +192,7 @@ class BagArray:
         columns["instance_data"] = {
             key: flat_instance_column(key, value, sizes, names) for key, value in data.items()
         }
-        return cls(np.concatenate(arrays), offsets_of(sizes), **columns)
+        return cls(pack(arrays, dtype), offsets_of(sizes), **columns)
 
     @classmethod
     def from_dataframe(
@@ -361,8 +365,13 @@ class BagArray:
         shift = starts - (np.cumsum(sizes) - sizes)
         return np.arange(sizes.sum()) + np.repeat(shift, sizes)
 
-    def flat(self):
+    def flat(self, dtype=None):
         """Instances and offsets of this view.
+
+        Parameters
+        ----------
+        dtype : dtype, default=None
+            Type to convert the instances to, in the same copy. None keeps theirs.
 
         Returns
         -------
@@ -372,7 +381,10 @@ class BagArray:
         offsets : ndarray of shape (n_bags + 1,)
             Bag ``i`` is ``instances[offsets[i]:offsets[i + 1]]``.
         """
-        return self.instances[self._instance_index()], offsets_of(self.sizes)
+        rows = self._instance_index()
+        if dtype is None or self.instances.dtype == dtype:
+            return self.instances[rows], offsets_of(self.sizes)
+        return gather_as(self.instances, rows, dtype), offsets_of(self.sizes)
 
     # -- bags to bags -----------------------------------------------------------------
 
@@ -425,7 +437,7 @@ class BagArray:
                 )
             parts.append(part)
         refuse_other_shapes(parts, names)
-        return self.with_instances(np.concatenate(parts))
+        return self.with_instances(pack(parts))
 
     def select_instances(self, mask):
         """Keep some instances of every bag.
@@ -472,17 +484,15 @@ class BagArray:
         return self._rebuild(copied(self.instances[rows]), self.sizes, data, self._feature_names)
 
     def _rebuild(self, instances, sizes, instance_data, feature_names):
-        columns = {"instance_data": instance_data, "feature_names": feature_names}
-        return type(self)(instances, offsets_of(sizes), **{**self._columns(), **columns})
-
-    def _columns(self):
-        return {
-            "names": self.names,
-            "groups": self.groups,
-            "covariates": self.covariates,
-            "instance_data": self.instance_data,
-            "feature_names": self.feature_names,
-        }
+        return type(self)(
+            instances,
+            offsets_of(sizes),
+            names=self.names,
+            groups=self.groups,
+            covariates=self.covariates,
+            instance_data=instance_data,
+            feature_names=feature_names,
+        )
 
     def with_columns(self, **columns):
         """The same bags with other names, groups, covariates or instance data.
@@ -506,10 +516,13 @@ class BagArray:
         >>> X.with_columns(groups=["ann", "ann"]).groups
         array(['ann', 'ann'], dtype='<U3')
         """
-        kept = self._columns()
-        if unknown := set(columns) - set(kept):
-            raise TypeError(f"Unknown columns {sorted(unknown)}; expected any of {list(kept)}.")
-        return type(self)(*self.flat(), **{**kept, **columns})
+        known = ("names", "groups", "covariates", "instance_data", "feature_names")
+        if unknown := set(columns) - set(known):
+            raise TypeError(f"Unknown columns {sorted(unknown)}; expected any of {list(known)}.")
+        for name in known:
+            if name not in columns:  # cut only what is kept
+                columns[name] = getattr(self, name)
+        return type(self)(*self.flat(), **columns)
 
     # -- out -------------------------------------------------------------------------
 

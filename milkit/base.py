@@ -42,8 +42,14 @@ class BagClassifierMixin(ClassifierMixin):
 
     def _encode_labels(self, y):
         """Set ``classes_`` and return the index of each label, shape (n_bags,)."""
-        check_classification_targets(y)
-        self.classes_, encoded = np.unique(y, return_inverse=True)
+        try:
+            check_classification_targets(y)
+            self.classes_, encoded = np.unique(y, return_inverse=True)
+        except TypeError as error:  # None among strings
+            raise ValueError(
+                f"y holds labels of several kinds, or missing ones ({error}); give every bag a "
+                "label of one type."
+            ) from error
         if len(self.classes_) < 2:
             label = self.classes_.tolist()[0]
             raise ValueError(
@@ -51,6 +57,11 @@ class BagClassifierMixin(ClassifierMixin):
                 "two classes."
             )
         return encoded
+
+    def _decode_scores(self, scores):
+        """Labels from decision values, (n,) for two classes, else (n, n_classes)."""
+        chosen = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+        return self.classes_[chosen]
 
 
 class BagsToBagsMixin(TransformerMixin, auto_wrap_output_keys=None):

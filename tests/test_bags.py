@@ -2,17 +2,20 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold, train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from milkit import BagArray
 from milkit.exceptions import BagShapeError
+from milkit.utils.validation import validate_bags
 
 SIZES = [2, 4, 1, 3]
 
@@ -699,3 +702,39 @@ def test_scikit_learn_s_tools_take_it(X, bags):
     assert train.instances is X.instances
     for train, test in GroupKFold(3).split(X, groups=X.groups):
         assert not set(X[train].groups) & set(X[test].groups)
+
+
+def test_flat_converts_in_one_copy():
+    rng = np.random.default_rng(0)
+    X = BagArray.from_list([rng.normal(size=(n, 40)) for n in rng.integers(20, 60, size=200)])
+    for view in [X[::-1], X[20:100], X]:
+        expected = view.flat()[0].astype(np.float32)
+        tracemalloc.start()
+        flat, _ = view.flat(np.float32)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_array_equal(flat, expected)
+        assert peak < 1.3 * flat.nbytes + 3_000_000
+    assert np.shares_memory(X.flat(np.float64)[0], X.instances)
+
+
+def test_lists_are_packed_in_c_order_and_may_be_converted():
+    bags = [np.asfortranarray(np.arange(6.0).reshape(3, 2)), np.ones((1, 2), dtype=np.float32)]
+    X = BagArray.from_list(bags)
+    assert X.dtype == np.float64
+    assert X.instances.flags.c_contiguous
+    assert BagArray.from_list(bags, dtype=np.float32).dtype == np.float32
+
+
+def test_masked_bags_are_refused():
+    with pytest.raises(ValueError, match="Bag 1 is a masked array"):
+        BagArray.from_list([np.ones((1, 2)), np.ma.masked_equal([[1.0, 2.0]], 2.0)])
+
+
+def test_views_do_not_gather_instance_data_that_nobody_asked_for():
+    X = BagArray.from_list([np.ones((50, 2))] * 50, instance_data={"box": np.ones((2500, 400))})
+    tracemalloc.start()
+    validate_bags(BaseEstimator(), X[::-1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.instance_data["box"].nbytes / 4

@@ -41,7 +41,7 @@ def test_one_statistic(statistic):
 @pytest.mark.parametrize("width", [1, 4_000_000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_all_at_once_in_order(monkeypatch, width, dtype):
-    monkeypatch.setattr(_statistics, "_SORT_BLOCK", width)
+    monkeypatch.setattr(_statistics, "_BLOCK", width)
     bags = make_bags(dtype=dtype)
     statistics = list(ONE_BAG)[::-1]
     table = BagStatistics(statistics).fit_transform(bags)

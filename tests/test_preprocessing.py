@@ -3,16 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.feature_selection import SelectKBest
+from sklearn.feature_selection import SelectFdr, SelectFpr, SelectFwe, SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import cross_validate
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     MinMaxScaler,
     OneHotEncoder,
     StandardScaler,
+    TargetEncoder,
 )
 from sklearn.svm import SVC
 
@@ -234,3 +236,30 @@ def test_wrong_parameters():
         InstanceTransformer("scaler").fit(make_bags())
     with pytest.raises(ValueError, match="The 'weight' parameter of InstanceTransformer"):
         InstanceTransformer(StandardScaler(), weight="size").fit(make_bags())
+
+
+@pytest.mark.parametrize("transformer", [SelectFpr(), SelectFdr(), SelectFwe(), TargetEncoder()])
+def test_what_takes_instances_for_independent_samples_is_refused(transformer):
+    X = [np.arange(6.0).reshape(3, 2) + i for i in range(6)]
+    with pytest.raises(ValueError, match="takes instances for independent samples"):
+        InstanceTransformer(transformer).fit(X, [0, 1] * 3)
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        make_column_transformer((SimpleImputer(), [0]), (SimpleImputer(), [1])),
+        make_union(SimpleImputer(), SimpleImputer(strategy="median")),
+        make_pipeline("passthrough", SimpleImputer()),
+    ],
+)
+def test_wrappers_of_what_takes_nan_take_nan(transformer):
+    X = [np.array([[1.0, np.nan], [2.0, 3.0]]), np.array([[np.nan, 5.0]])]
+    Xt = InstanceTransformer(transformer).fit_transform(X)
+    assert np.isfinite(Xt.flat()[0]).all()
+
+
+def test_wrappers_of_what_takes_no_nan_take_none():
+    X = [np.array([[1.0, np.nan], [2.0, 3.0]])]
+    with pytest.raises(ValueError, match="Bag 0 has NaN in instance 0"):
+        InstanceTransformer(make_union(SimpleImputer(), PCA(1))).fit(X)

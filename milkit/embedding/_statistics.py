@@ -19,8 +19,8 @@ from milkit.utils.validation import validate_bags
 __all__ = ["BagStatistics"]
 
 _STATISTICS = ("mean", "std", "min", "max", "median", "size")
-# Rows × columns that one sort works on, so that its index arrays stay small.
-_SORT_BLOCK = 4_000_000
+# Rows × columns that are worked on at a time, so that what lies between stays small (8 MB).
+_BLOCK = 1_000_000
 
 
 class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
@@ -118,38 +118,40 @@ class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         bags = validate_bags(self, X, reset=False, dtype=[np.float64, np.float32])
         flat, offsets = bags.flat()
-        sizes = bags.sizes[:, None]
-        mean = segment_sum(flat, offsets) / sizes
-        quantiles = self._quantiles(flat, offsets)
-        columns = []
-        for statistic in self.statistics:
-            if statistic == "mean":
-                column = mean
-            elif statistic == "std":
-                deviation = flat - np.repeat(mean, bags.sizes, axis=0)
-                column = np.sqrt(segment_sum(deviation**2, offsets) / sizes)
-            elif statistic == "min":
-                column = segment_min(flat, offsets)
-            elif statistic == "max":
-                column = segment_max(flat, offsets)
-            elif statistic == "size":
-                column = sizes
-            else:
-                column = quantiles[_as_quantile(statistic)]
-            columns.append(column)
-        return np.hstack(columns).astype(flat.dtype, copy=False)
+        n_bags, n_features = len(bags), bags.n_features
+        columns = {
+            statistic: np.empty((n_bags, n_features), dtype=flat.dtype)
+            for statistic in self.statistics
+            if statistic != "size"
+        }
+        width = max(1, _BLOCK // len(flat))
+        for start in range(0, n_features, width):
+            block = slice(start, start + width)
+            for statistic, values in self._describe(flat[:, block], offsets).items():
+                columns[statistic][:, block] = values
+        columns["size"] = bags.sizes[:, None].astype(flat.dtype)
+        return np.hstack([columns[statistic] for statistic in self.statistics])
 
-    def _quantiles(self, flat, offsets):
-        asked = {_as_quantile(s) for s in self.statistics} - {None}
-        result = {q: np.empty((len(offsets) - 1, flat.shape[1])) for q in asked}
-        if asked:
-            width = max(1, _SORT_BLOCK // len(flat))
-            for start in range(0, flat.shape[1], width):
-                block = slice(start, start + width)
-                ordered = segment_sort(flat[:, block], offsets)
-                for q in asked:
-                    result[q][:, block] = segment_quantile(ordered, offsets, q)
-        return result
+    def _describe(self, values, offsets):
+        """Each statistic of each bag, for some of the features."""
+        asked, sizes, found = set(self.statistics), np.diff(offsets), {}
+        if "min" in asked:
+            found["min"] = segment_min(values, offsets)
+        if "max" in asked:
+            found["max"] = segment_max(values, offsets)
+        if asked & {"mean", "std"}:
+            mean = segment_sum(values, offsets) / sizes[:, None]
+            if "mean" in asked:
+                found["mean"] = mean
+            if "std" in asked:
+                squares = values - np.repeat(mean, sizes, axis=0)
+                squares *= squares
+                found["std"] = np.sqrt(segment_sum(squares, offsets) / sizes[:, None])
+        if quantiles := {s: _as_quantile(s) for s in asked if _as_quantile(s) is not None}:
+            ordered = segment_sort(values, offsets)
+            for statistic, q in quantiles.items():
+                found[statistic] = segment_quantile(ordered, offsets, q)
+        return found
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns, such as ``mean_area``.
@@ -173,7 +175,9 @@ class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
             if statistic == "size":
                 names.append("size")
             else:
-                prefix = statistic if isinstance(statistic, str) else f"quantile{statistic:g}"
+                prefix = (
+                    statistic if isinstance(statistic, str) else f"quantile{float(statistic)!r}"
+                )
                 names.extend(f"{prefix}_{feature}" for feature in features)
         return np.asarray(names, dtype=object)
 

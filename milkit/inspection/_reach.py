@@ -102,8 +102,9 @@ def predict_instances(estimator, X):
     Returns
     -------
     labels : list of ndarray, each of shape (n_i,)
-        Aligned with the instances of X itself. Where a step dropped instances the arrays have
-        dtype object and hold NaN for those.
+        Aligned with the instances of X itself, as the estimator inside labels them: the threshold
+        of a FixedThresholdClassifier or TunedThresholdClassifierCV is one for bags. Where a step
+        dropped instances the arrays have dtype object and hold NaN for those.
 
     Raises
     ------
@@ -142,7 +143,11 @@ def _values(estimator, bags, method):
     if hasattr(estimator, "steps"):
         return _through_pipeline(estimator, bags, method)
     if hasattr(type(estimator), method):
-        return np.concatenate(getattr(estimator, method)(bags))
+        try:
+            instance_method = getattr(estimator, method)
+        except AttributeError as error:  # these parameters have none, and the cause says why
+            raise TypeError(str(error.__cause__ or error)) from error
+        return np.concatenate(instance_method(bags))
     if _is_wrapper(estimator):
         check_is_fitted(estimator)
     for name in _SINGLE:

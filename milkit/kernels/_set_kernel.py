@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from milkit.bags import BagArray
 from milkit.base import BagMixin
 from milkit.exceptions import describe_bag
 from milkit.kernels._instance_kernels import instance_kernel, resolve_gamma
@@ -165,7 +166,9 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
     Attributes
     ----------
     bags_ : BagArray of shape (n_bags,)
-        Own copy of the training bags.
+        Own copy of the instances of the training bags, without names or other columns.
+    self_kernel_ : ndarray of shape (n_bags,)
+        Kernel of each training bag with itself, before it is normalised.
     gamma_ : float
         The number used for gamma.
     n_features_in_ : int
@@ -232,12 +235,45 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         """
         self._validate_params()
         bags = validate_bags(self, X, dtype=np.float64)
-        self.bags_ = bags.compact()
-        self.gamma_ = resolve_gamma(self.gamma, bags.flat()[0])
-        self._self_kernel = _raw_self(bags, self.kernel, self._params())
+        self._keep(bags)
+        self.self_kernel_ = _raw_self(bags, self.kernel, self._params())
         if self.normalize == "cosine":
-            self._self_kernel = _not_negative(self._self_kernel, bags)
+            self.self_kernel_ = _not_negative(self.self_kernel_, bags)
         return self
+
+    def fit_transform(self, X, y=None):
+        """Keep the training bags and give their kernel matrix.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+            Any form that :func:`milkit.utils.validation.as_bag_array` takes.
+        y : Ignored
+            Only for the call's form.
+
+        Returns
+        -------
+        K : ndarray of shape (n_bags, n_bags)
+
+        Raises
+        ------
+        ValueError
+            If the kernel is not positive semi-definite and ``normalize="cosine"``.
+        """
+        self._validate_params()
+        bags = validate_bags(self, X, dtype=np.float64)
+        self._keep(bags)
+        K = _raw(bags, bags, self.kernel, self._params())
+        self.self_kernel_ = np.diag(K).copy()
+        if self.normalize == "cosine":
+            self.self_kernel_ = _not_negative(self.self_kernel_, bags)
+        return _normalize(K, bags, bags, self.self_kernel_, self.self_kernel_, self.normalize)
+
+    def _keep(self, bags):
+        flat, offsets = bags.flat()
+        # An own copy of the instances alone: a pickle carries no names and no clinical data.
+        self.bags_ = BagArray(flat.copy(), offsets)
+        self.gamma_ = resolve_gamma(self.gamma, flat)
 
     def _params(self):
         return {"gamma": self.gamma_, "degree": self.degree, "coef0": self.coef0}
@@ -259,7 +295,7 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         own = None
         if self.normalize == "cosine":
             own = _not_negative(_raw_self(bags, self.kernel, self._params()), bags)
-        return _normalize(K, bags, self.bags_, own, self._self_kernel, self.normalize)
+        return _normalize(K, bags, self.bags_, own, self.self_kernel_, self.normalize)
 
     @property
     def _n_features_out(self):

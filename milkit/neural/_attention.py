@@ -230,9 +230,7 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         -------
         y : ndarray of shape (n_bags,)
         """
-        logits = self.decision_function(X)
-        chosen = (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
-        return self.classes_[chosen]
+        return self._decode_scores(self.decision_function(X))
 
     def score_instances(self, X):
         """Evidence of each instance.

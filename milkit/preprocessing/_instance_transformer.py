@@ -2,7 +2,10 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.pipeline import Pipeline
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import SelectFdr, SelectFpr, SelectFwe
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -14,10 +17,22 @@ from milkit.utils.validation import as_bag_array, check_bag_weight, validate_bag
 __all__ = ["InstanceTransformer"]
 
 
-def _first_step(transformer):
-    while isinstance(transformer, Pipeline):
-        transformer = next(step for _, step in transformer.steps if hasattr(step, "fit"))
-    return transformer
+# What trusts that samples are independent, so that weak labels of instances mislead it.
+_REFUSED = (SelectFdr, SelectFpr, SelectFwe, TargetEncoder)
+
+
+def _entrances(transformer):
+    """The transformers that see the input, because their wrappers do not say what they take."""
+    if isinstance(transformer, Pipeline):
+        members = [step for _, step in transformer.steps if hasattr(step, "fit")][:1]
+    elif isinstance(transformer, FeatureUnion):
+        members = [member for _, member in transformer.transformer_list]
+    elif isinstance(transformer, ColumnTransformer):
+        members = [member for _, member, _ in transformer.transformers]
+    else:
+        return [transformer]
+    members = [member for member in members if hasattr(member, "fit")]
+    return [entrance for member in members for entrance in _entrances(member)]
 
 
 def _read_only(bags):
@@ -48,7 +63,7 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
     weight : {"instance", "bag"}, default="instance"
         "instance" counts every instance the same, so that large bags dominate. "bag" gives
         every bag the same weight, divided among its instances; the transformer's ``fit``
-        must take ``sample_weight``.
+        must take ``sample_weight``, which that of a pipeline does not.
     flatten : bool, default=False
         Whether tensor instances of shape (C, H, W) are flattened to vectors first. Without
         it they are refused.
@@ -73,7 +88,9 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
     Notes
     -----
     If y is given, the transformer is fitted with each instance carrying its bag's label,
-    which lets ``SelectKBest`` and its like work.
+    which lets ``SelectKBest`` rank features. The instances of a bag are not independent, so
+    p-values are far too small: ``SelectFpr``, ``SelectFdr`` and ``SelectFwe`` are refused.
+    ``TargetEncoder`` is refused as well, because its own cross-fitting would split bags.
 
     Examples
     --------
@@ -119,9 +136,16 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a weight is asked for and the transformer's ``fit`` takes none.
+            If the transformer is one that the notes name as refused, or a weight is asked for
+            and the transformer's ``fit`` takes none.
         """
         self._validate_params()
+        if isinstance(self.transformer, _REFUSED):
+            raise ValueError(
+                f"{type(self.transformer).__name__} takes instances for independent samples, and "
+                "those of one bag are not: its choice would look far better than it is. Use "
+                "SelectKBest, or select features after BagStatistics, where a row is a bag."
+            )
         bags = self._validate(X, reset=True)
         flat = _read_only(bags)
         fit_params = {}
@@ -148,6 +172,7 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
             X,
             reset=reset,
             tensors=self.flatten,
+            instance_data=True,
             ensure_all_finite="allow-nan" if get_tags(self).input_tags.allow_nan else True,
         )
         if len(bags.instance_shape) == 1:
@@ -234,10 +259,9 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = get_tags(self.transformer)
-        # A pipeline does not say that its first step takes NaN.
-        first = get_tags(_first_step(self.transformer)).input_tags
-        tags.input_tags.allow_nan = first.allow_nan
-        tags.input_tags.positive_only = first.positive_only
+        entrances = [get_tags(step).input_tags for step in _entrances(self.transformer)]
+        tags.input_tags.allow_nan = all(entrance.allow_nan for entrance in entrances)
+        tags.input_tags.positive_only = any(entrance.positive_only for entrance in entrances)
         tags.target_tags.required = inner.target_tags.required
         tags.transformer_tags.preserves_dtype = list(inner.transformer_tags.preserves_dtype)
         tags.non_deterministic = inner.non_deterministic

@@ -365,12 +365,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_bags,)
         """
-        scores = self.decision_function(X)
-        return self.classes_[self._decide(scores)]
-
-    @staticmethod
-    def _decide(scores):
-        return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+        return self._decode_scores(self.decision_function(X))
 
     def score_instances(self, X):
         """Evidence of each instance; its largest value over a bag is the bag's decision.
@@ -398,4 +393,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
         -------
         labels : list of ndarray, each of shape (n_i,)
         """
-        return [self.classes_[self._decide(scores)] for scores in self.score_instances(X)]
+        bags, scores = self._scores(X)
+        return split_by_bag(
+            self._decode_scores(scores[:, 0] if len(self.classes_) == 2 else scores), bags
+        )

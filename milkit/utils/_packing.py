@@ -4,11 +4,36 @@ import numpy as np
 
 from milkit.exceptions import BagShapeError, describe_bag
 
+# What is gathered at a time before it is converted: small enough to stay in the cache.
+_BLOCK_BYTES = 1_000_000
+
 
 def offsets_of(sizes):
     offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(sizes, out=offsets[1:])
     return offsets
+
+
+def pack(arrays, dtype=None):
+    """The arrays behind each other, in C order."""
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+    store = np.empty(
+        shape, np.result_type(*{array.dtype for array in arrays}) if dtype is None else dtype
+    )
+    with np.errstate(over="ignore"):  # what overflows is infinite, and found with its bag
+        return np.concatenate(arrays, out=store, casting="unsafe")
+
+
+def gather_as(instances, rows, dtype):
+    """Rows of the store as another type, without a second copy of them all."""
+    with np.errstate(over="ignore"):
+        if isinstance(rows, slice):
+            return instances[rows].astype(dtype)
+        gathered = np.empty((len(rows), *instances.shape[1:]), dtype)
+        step = max(1, _BLOCK_BYTES // max(1, instances[:1].nbytes))
+        for start in range(0, len(rows), step):
+            gathered[start : start + step] = instances[rows[start : start + step]]
+        return gathered
 
 
 def integers(offsets):
@@ -69,6 +94,11 @@ def as_bag(bag, i, names):
         raise TypeError(
             f"{describe_bag(i, names)} is sparse ({type(bag).__name__}), but dense data is "
             "required. Use .toarray()."
+        )
+    if np.ma.is_masked(bag):
+        raise ValueError(
+            f"{describe_bag(i, names)} is a masked array, and bags have no mask. Use "
+            ".filled(np.nan) and an imputer."
         )
     try:
         array = np.asarray(bag)

@@ -29,11 +29,12 @@ def segment_argmax(values, offsets):
 
 def segment_sort(values, offsets):
     """Each column sorted inside each segment; ``values`` has shape (n_rows, n_columns)."""
-    segment = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    by_value = np.argsort(values, axis=0, kind="stable")
-    # A stable sort by segment of what is sorted by value leaves each segment sorted.
-    by_segment = np.argsort(segment[by_value], axis=0, kind="stable")
-    return np.take_along_axis(values, np.take_along_axis(by_value, by_segment, axis=0), axis=0)
+    sizes, ordered = np.diff(offsets), np.empty_like(values)
+    # Segments of one size make a rectangular array, which one call sorts.
+    for size in np.unique(sizes):
+        rows = offsets[:-1][sizes == size][:, None] + np.arange(size)
+        ordered[rows] = np.sort(values[rows], axis=1)
+    return ordered
 
 
 def segment_quantile(sorted_values, offsets, q):

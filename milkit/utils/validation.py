@@ -94,7 +94,7 @@ def _any_bag(items):
     return any(_is_bag(item) for item in items)
 
 
-def as_bag_array(X, *, group=None, covariates=None):
+def as_bag_array(X, *, group=None, covariates=None, dtype=None):
     """Convert any supported container of bags into a ``BagArray``.
 
     Parameters
@@ -109,6 +109,9 @@ def as_bag_array(X, *, group=None, covariates=None):
     covariates : list of str, default=None
         Columns of a DataFrame that hold per-bag tabular data. Other columns are never
         used. For a BagArray: which of its covariates to keep, None keeps all.
+    dtype : dtype, default=None
+        Type to convert to where instances are copied anyway, because X is a list or holds
+        one array for each bag.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def as_bag_array(X, *, group=None, covariates=None):
         return _choose_covariates(X, covariates)
     _refuse_no_container(X)
     if _is_frame(X):
-        return _from_wide_frame(X, group, covariates)
+        return _from_wide_frame(X, group, covariates, dtype)
     if group is not None or covariates is not None:
         raise ValueError(
             f"group={group!r} and covariates={covariates!r} name columns of a DataFrame, but X "
@@ -145,7 +148,7 @@ def as_bag_array(X, *, group=None, covariates=None):
         table = check_array(X, ensure_all_finite=False)
         return BagArray(table, np.arange(len(table) + 1))
     if _is_series(X):
-        return BagArray.from_list(X, names=_names_from_index(X.index))
+        return BagArray.from_list(X, dtype=dtype, names=_names_from_index(X.index))
     if isinstance(X, np.ndarray) and X.ndim >= 3:  # also of objects: numpy stacks equal bags
         if X.ndim > 3:
             raise BagShapeError(
@@ -156,7 +159,7 @@ def as_bag_array(X, *, group=None, covariates=None):
             raise BagShapeError(f"Got an array of shape {X.shape}: no bags, or empty bags.")
         flat = X.reshape(X.shape[0] * X.shape[1], X.shape[2])
         return BagArray(flat, np.arange(0, len(flat) + 1, X.shape[1]))
-    return BagArray.from_list(X.ravel() if isinstance(X, np.ndarray) else X)
+    return BagArray.from_list(X.ravel() if isinstance(X, np.ndarray) else X, dtype=dtype)
 
 
 def _refuse_no_container(X):
@@ -201,13 +204,17 @@ def _names_from_index(index):
     return None if np.array_equal(names, np.arange(len(names))) else names
 
 
-def _from_wide_frame(df, group, covariates):
+def _from_wide_frame(df, group, covariates, dtype):
     if len(df) == 0:
         raise BagShapeError("Got no bags: the DataFrame has no rows.")
     found = _array_columns(df)
     named = [*([] if group is None else [group]), *(covariates or ())]
     _require_columns(df, named[:1] if group is not None else [], "group")
     _require_columns(df, covariates or (), "covariates")
+    if group is not None and group in (covariates or ()):
+        raise ValueError(
+            f"Column {group!r} is the group and a covariate: a patient number is no covariate."
+        )
     if len(found) > 1:
         raise ValueError(
             f"The DataFrame has {len(found)} columns with arrays, {found}; exactly one column "
@@ -221,7 +228,7 @@ def _from_wide_frame(df, group, covariates):
         if set(named) & set(found):
             raise ValueError(f"Column {found[0]!r} holds the bags; it cannot be a covariate.")
         names = _names_from_index(df.index)
-        return BagArray.from_list(df[found[0]], names=names, **columns)
+        return BagArray.from_list(df[found[0]], dtype=dtype, names=names, **columns)
     features = df.drop(columns=named)
     if odd := [c for c, dtype in features.dtypes.items() if dtype.kind not in "buif"]:
         raise ValueError(
@@ -246,6 +253,7 @@ def validate_bags(
     group=None,
     covariates=None,
     tensors=False,
+    instance_data=False,
     y_numeric=False,
     **check_params,
 ):
@@ -269,6 +277,8 @@ def validate_bags(
         The group column of a DataFrame, and covariates to keep; see :func:`as_bag_array`.
     tensors : bool, default=False
         Whether instances may have more than one dimension.
+    instance_data : bool, default=False
+        Whether the instance data come along; steps from bags to bags keep them.
     y_numeric : bool, default=False
         Whether y must be numbers.
     **check_params
@@ -317,9 +327,16 @@ def validate_bags(
             )
         bags = BagArray(flat, np.arange(len(flat) + 1))
     else:
-        bags = as_bag_array(X, group=group, covariates=covariates)
+        dtype = check_params.get("dtype")
+        single = None if isinstance(dtype, (str, list, tuple)) else dtype
+        bags = as_bag_array(X, group=group, covariates=covariates, dtype=single)
         bags = _validate_instances(
-            estimator, bags, reset=reset, tensors=tensors, check_params=check_params
+            estimator,
+            bags,
+            reset=reset,
+            tensors=tensors,
+            instance_data=instance_data,
+            check_params=check_params,
         )
         if not no_y:
             y = _validate_target(estimator, y, bags, y_numeric)
@@ -331,10 +348,9 @@ def validate_bags(
     return bags if no_y else (bags, y)
 
 
-def _validate_instances(estimator, bags, *, reset, tensors, check_params):
+def _validate_instances(estimator, bags, *, reset, tensors, instance_data, check_params):
     if len(bags) == 0:
         raise BagShapeError(f"Got no bags; {type(estimator).__name__} needs at least one.")
-    flat, _ = bags.flat()
     shape = bags.instance_shape
     if len(shape) > 1 and not tensors:
         raise BagShapeError(
@@ -348,6 +364,8 @@ def _validate_instances(estimator, bags, *, reset, tensors, check_params):
             f"The instances have shape {shape}, but {type(estimator).__name__} was fitted on "
             f"instances of shape {fitted}."
         )
+    # Converted while it is gathered, so that the fold is copied once.
+    flat, offsets = bags.flat(_wanted_dtype(check_params.get("dtype"), bags.dtype))
     matrix = flat.reshape(len(flat), bags.n_features)
     try:
         checked = validate_data(
@@ -357,7 +375,24 @@ def _validate_instances(estimator, bags, *, reset, tensors, check_params):
         if where := _locate(error, matrix, bags):
             raise ValueError(f"{where} {error}") from error
         raise
-    return bags.with_instances(checked.reshape(flat.shape), feature_names=bags.feature_names)
+    return BagArray(
+        checked.reshape(flat.shape),
+        offsets,
+        names=bags.names,
+        groups=bags.groups,
+        covariates=bags.covariates,
+        instance_data=bags.instance_data if instance_data else None,
+        feature_names=bags.feature_names,
+    )
+
+
+def _wanted_dtype(wanted, given):
+    """What check_array would convert to: the wanted type, or the first of several."""
+    if wanted is None or isinstance(wanted, str):
+        return None
+    if isinstance(wanted, (list, tuple)):
+        return None if given in wanted else wanted[0]
+    return wanted
 
 
 def _named_matrix(matrix, feature_names):
@@ -393,7 +428,14 @@ def _validate_target(estimator, y, bags, y_numeric):
             )
         return None
     # Not validate_data(X="no_validation"), which would delete feature_names_in_.
-    y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
+    try:
+        y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
+    except ValueError as error:
+        if "could not convert" in str(error):
+            raise ValueError(
+                f"y must hold numbers for {type(estimator).__name__}: {error}"
+            ) from error
+        raise
     if len(y) != len(bags):
         hint = " y must have one label per bag, not per instance." * (len(y) == bags.n_instances)
         raise ValueError(
