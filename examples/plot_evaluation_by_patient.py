@@ -90,7 +90,7 @@ for task, (bags, labels) in tasks.items():
         majority = max(np.mean(labels), 1 - np.mean(labels))
         rows.append({"task": task, "folds": name, **table.loc["accuracy"], "majority": majority})
 
-scores = pd.DataFrame(rows).drop(columns="n_undefined")
+scores = pd.DataFrame(rows).drop(columns=["n_undefined", "n_units"])
 print("\nAccuracy with its 95 % interval; the last column is what guessing the majority gives\n")
 print(scores.round(2).to_string(index=False))
 

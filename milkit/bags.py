@@ -11,8 +11,10 @@ from milkit.utils._columns import (
     check_instance_columns,
     covariate_table,
     flat_instance_column,
+    instance_columns,
     refuse_missing_groups,
     shared_columns,
+    string_names,
 )
 from milkit.utils._long_table import read_long_table, write_long_table
 from milkit.utils._packing import (
@@ -24,6 +26,8 @@ from milkit.utils._packing import (
     offsets_of,
     pack,
     refuse_empty,
+    refuse_masked,
+    refuse_named,
     refuse_other_shapes,
 )
 
@@ -57,7 +61,7 @@ class BagArray:
         What is known of each instance beside its features: a box, a position, the
         image that it came from, its label where it is annotated.
     feature_names : sequence of str, default=None
-        Names of the features, for vectors.
+        Names of the features, for vectors. None takes the columns of a DataFrame.
 
     Attributes
     ----------
@@ -122,6 +126,9 @@ class BagArray:
         instance_data=None,
         feature_names=None,
     ):
+        refuse_masked(instances, "instances")
+        if feature_names is None and hasattr(instances, "columns"):
+            feature_names = string_names(list(instances.columns))
         instances = numbers(np.asarray(instances), "instances")
         if instances.ndim < 2:
             raise BagShapeError(
@@ -166,7 +173,7 @@ class BagArray:
         BagShapeError
             If there is no bag, a bag is empty, or a bag's shape differs; it is named.
         TypeError
-            If a bag is sparse.
+            If a bag is sparse, or ``bags`` is a dict or holds pairs of a name and a bag.
 
         Examples
         --------
@@ -175,7 +182,9 @@ class BagArray:
         >>> BagArray.from_list([np.ones((2, 3)), np.ones((4, 3))]).sizes
         array([2, 4])
         """
+        refuse_named(bags)
         bags = list(bags)
+        refuse_named(bags)
         if not bags:
             raise BagShapeError(
                 "Got no bags (an empty list); at least one bag, an array of shape "
@@ -188,7 +197,7 @@ class BagArray:
         sizes = np.array([len(array) for array in arrays])
         refuse_empty(sizes, names)
         refuse_other_shapes(arrays, names)
-        data = columns.get("instance_data") or {}
+        data = instance_columns(columns.get("instance_data"))
         columns["instance_data"] = {
             key: flat_instance_column(key, value, sizes, names) for key, value in data.items()
         }
@@ -337,13 +346,19 @@ class BagArray:
             if not -n_bags <= number < n_bags:
                 raise IndexError(f"Bag {number} is out of range: there are {n_bags} bags.")
             row = number % n_bags if self._rows is None else self._rows[number]
-            return self.instances[self.offsets[row] : self.offsets[row + 1]]
+            return self._bag(self.offsets[row], self.offsets[row + 1])
         return self._view(self.rows[_as_index(key, len(self))])
 
     def __iter__(self):
         starts, stops = self.offsets[:-1][self.rows], self.offsets[1:][self.rows]
         for start, stop in zip(starts, stops, strict=True):
-            yield self.instances[start:stop]
+            yield self._bag(start, stop)
+
+    def _bag(self, start, stop):
+        """One bag as a view; writing to it would change every fold on this store."""
+        bag = self.instances[start:stop]
+        bag.flags.writeable = False
+        return bag
 
     def _view(self, rows):
         view = object.__new__(type(self))
@@ -417,8 +432,8 @@ class BagArray:
         Parameters
         ----------
         function : callable
-            Gets one bag, an array of shape (n_i, ...), as a view that must not be
-            written to, and returns an array of shape (n_i, ...).
+            Gets one bag, an array of shape (n_i, ...), as a read-only view, and returns an
+            array of shape (n_i, ...).
 
         Returns
         -------
@@ -527,7 +542,7 @@ class BagArray:
     # -- out -------------------------------------------------------------------------
 
     def to_list(self):
-        """A list with one array of shape (n_i, ...) for each bag, all views of the store."""
+        """A list with one array of shape (n_i, ...) for each bag, read-only views of the store."""
         return list(self)
 
     def to_dataframe(self):

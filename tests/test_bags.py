@@ -144,12 +144,34 @@ def test_unsigned_offsets():
             "a column name twice",
         ),
         ({"instance_data": {"box": np.ones(4)}}, r"instance_data\['box'\] must have one entry"),
+        ({"feature_names": ["u", "u"]}, r"feature_names must be unique. Got \['u'\] twice"),
         ({"feature_names": ["u"]}, r"feature_names must name each feature .* Got 1 names"),
     ],
 )
 def test_bad_columns(columns, message):
     with pytest.raises(ValueError, match=message):
         BagArray(np.ones((5, 2)), [0, 2, 5], **columns)
+
+
+def test_columns_of_several_types_stay_what_they_are():
+    X = BagArray(np.ones((3, 2)), [0, 1, 2, 3], groups=[1, "1", "ann"], names=["a", 2, "2"])
+    assert X.groups.tolist() == [1, "1", "ann"]
+    assert X.names.tolist() == ["a", 2, "2"]
+    assert BagArray(np.ones((2, 2)), [0, 1, 2], groups=("a", "b")).groups.dtype.kind == "U"
+
+
+def test_instance_data_must_be_a_dict():
+    for make in (lambda **data: BagArray(np.ones((3, 2)), [0, 1, 3], **data),
+                 lambda **data: BagArray.from_list(make_list([1, 2]), **data)):  # fmt: skip
+        with pytest.raises(TypeError, match=r"instance_data must be a dict .* Got ndarray"):
+            make(instance_data=np.ones(3))
+
+
+def test_a_frame_of_instances_names_the_features():
+    frame = pd.DataFrame(np.ones((5, 2)), columns=["u", "v"])
+    assert BagArray(frame, [0, 2, 5]).feature_names.tolist() == ["u", "v"]
+    assert BagArray(frame, [0, 2, 5], feature_names=["p", "q"]).feature_names[0] == "p"
+    assert BagArray(pd.DataFrame(np.ones((5, 2))), [0, 2, 5]).feature_names is None
 
 
 def test_covariates_of_a_list_keep_their_types():
@@ -192,7 +214,15 @@ def test_from_list_refuses_frames_with_other_columns():
         (np.ones((2, 4)), BagShapeError, r"Bag 1 \('b'\) has instances of shape \(4,\), but bag 0"),
         (np.ones((2, 3, 3)), BagShapeError, r"Bag 1 \('b'\) has instances of shape \(3, 3\)"),
         (np.ones(3), BagShapeError, r"Bag 1 \('b'\) has shape \(3,\).*bag.reshape\(1, -1\)"),
-        (None, BagShapeError, r"Bag 1 \('b'\) has shape \(\)"),
+        (None, BagShapeError, r"Bag 1 \('b'\) is None; drop it and its label"),
+        (np.nan, BagShapeError, r"Bag 1 \('b'\) is nan; drop it and its label"),
+        ("b.png", BagShapeError, r"Bag 1 \('b'\) is 'b.png'; drop it and its label"),
+        ({j: j for j in range(99)}, BagShapeError, r"Bag 1 \('b'\) is dict; drop it"),
+        (
+            BagArray(np.ones((2, 3)), [0, 2]),
+            BagShapeError,
+            r"Bag 1 \('b'\) is not an array.*ragged",
+        ),
         ([[1, 2, 3], [4]], BagShapeError, r"Bag 1 \('b'\) is not an array"),
         (np.array([["x", "y", "z"]]), ValueError, r"Bag 1 \('b'\) must hold numbers.*encode it"),
         (np.array([["x", 1, 2]], dtype=object), ValueError, r"Bag 1 \('b'\) must hold numbers"),
@@ -218,6 +248,26 @@ def test_from_list_refuses_what_fits_no_bag(bags):
         )
     with pytest.raises(TypeError, match="clinical"):
         BagArray.from_list(bags, clinical=[1, 2, 3, 4])
+
+
+def test_from_list_refuses_bags_with_their_names_beside_them():
+    bags = dict(zip("abcd", make_list(), strict=True))
+    with pytest.raises(TypeError, match=r"Got dict instead. Pass list\(X.values\(\)\)"):
+        BagArray.from_list(bags)
+    with pytest.raises(TypeError, match=r"pairs .* Pass \[bag for _, bag in X\], .* names="):
+        BagArray.from_list(bags.items())
+    # Two instances in a tuple are a bag, and no pair.
+    pictures = [(np.ones((4, 4)), np.zeros((4, 4)))] * 3
+    assert BagArray.from_list(pictures).sizes.tolist() == [2, 2, 2]
+
+
+def test_tensors_of_torch():
+    torch = pytest.importorskip("torch")
+    bags = [torch.ones(2, 3), torch.ones(4, 3)]
+    assert BagArray.from_list(bags).sizes.tolist() == [2, 4]
+    bags[1].requires_grad_()
+    with pytest.raises(BagShapeError, match=r"Bag 1 is not an array.*\.detach\(\).cpu\(\).numpy"):
+        BagArray.from_list(bags)
 
 
 def test_instances_must_have_two_dimensions():
@@ -267,6 +317,17 @@ def test_integer_keys_give_one_bag(X, bags, key):
     for got in (X[key], X[key, ...], X[::-1][::-1][key]):
         np.testing.assert_array_equal(got, bags[int(key)])
         assert np.shares_memory(got, X.instances)
+
+
+def test_bags_are_read_only_whatever_the_store_is(X):
+    store = np.arange(10.0).reshape(5, 2)
+    for bags in (X, X[::-1], BagArray(store, [0, 2, 5])):
+        given = [bags[0], bags[0, ...], *bags, *bags.to_list()]
+        bags.map(lambda bag, given=given: given.append(bag) or bag)
+        for bag in given:
+            with pytest.raises(ValueError, match="read-only"):
+                bag[0] = 0
+    store[0] = 7  # the caller's own array stays his
 
 
 def test_view_of_view(X, bags):
@@ -486,6 +547,8 @@ def test_from_dataframe_without_label_and_with_named_features(table):
     assert isinstance(X, BagArray)
     assert X.flat()[0].ravel().tolist() == [1, 3, 6, 2, 5, 4]
     assert X.dtype.kind == "i"
+    same = BagArray.from_dataframe(table, "slide", covariates=None, features=["area"])
+    assert same.covariates is None
     X = BagArray.from_dataframe(table, "slide", features=["shape"], instance_data=["area"])
     assert X.instance_data["area"].tolist() == [1, 3, 6, 2, 5, 4]
 
@@ -516,6 +579,8 @@ def test_from_dataframe_refuses_what_varies_in_a_bag(table, column):
         ({}, {"features": ["area", "area"]}, ValueError, r"\['area'\] have two roles"),
         ({}, {"covariates": "age"}, TypeError, "covariates must be a list .* string 'age'"),
         ({}, {"features": "area"}, TypeError, "features must be a list .* string 'area'"),
+        ({}, {"label": ["sick"]}, TypeError, r"label must be one column name. Got \['sick'\]"),
+        ({}, {"group": ["patient"]}, TypeError, "group must be one column name"),
         ({}, {"features": []}, ValueError, "No columns are left for the features"),
         ({}, {"label": "sick"}, ValueError, "Column 'patient' has one value per bag"),
         ({}, {"features": ["area", "sick"]}, ValueError, r"must be numbers; \['sick'\] are not"),
@@ -547,6 +612,8 @@ def test_from_dataframe_refuses(table, change, roles, error, message):
 def test_from_dataframe_refuses_other_tables(table):
     with pytest.raises(ValueError, match="Unknown bag column 'image'"):
         BagArray.from_dataframe(table, "image")
+    with pytest.raises(TypeError, match="bag must be one column name"):
+        BagArray.from_dataframe(table, ["slide"])
     with pytest.raises(ValueError, match=r"several columns named \['area'\]"):
         BagArray.from_dataframe(table.rename(columns={"shape": "area"}), "slide")
     with pytest.raises(ValueError, match="The table has no rows"):
@@ -729,12 +796,14 @@ def test_lists_are_packed_in_c_order_and_may_be_converted():
 def test_masked_bags_are_refused():
     with pytest.raises(ValueError, match="Bag 1 is a masked array"):
         BagArray.from_list([np.ones((1, 2)), np.ma.masked_equal([[1.0, 2.0]], 2.0)])
+    with pytest.raises(ValueError, match="instances is a masked array"):
+        BagArray(np.ma.masked_equal([[1.0, 2.0]], 2.0), [0, 1])
 
 
 def test_views_do_not_gather_instance_data_that_nobody_asked_for():
     X = BagArray.from_list([np.ones((50, 2))] * 50, instance_data={"box": np.ones((2500, 400))})
     tracemalloc.start()
-    validate_bags(BaseEstimator(), X[::-1])
+    validate_bags(BaseEstimator(), X[::-1], instance_data=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < X.instance_data["box"].nbytes / 4

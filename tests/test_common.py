@@ -35,6 +35,7 @@ SMALL_NETWORK = {
     "dropout": 0.0,
     "tol": 1e-2,
 }
+
 INSTANCES = {
     "AttentionMILClassifier": lambda cls: [cls(**SMALL_NETWORK)],
     "AttentionMILRegressor": lambda cls: [cls(**SMALL_NETWORK)],
@@ -48,6 +49,10 @@ INSTANCES = {
 }
 
 
+# Public modules that only hold other public modules.
+WITHOUT_PUBLIC_NAMES = {"milkit.utils"}
+
+
 def public_modules():
     """Names of milkit's modules without a leading underscore."""
     found = pkgutil.walk_packages(milkit.__path__, "milkit.")
@@ -59,7 +64,11 @@ def public_names():
     found = {}
     for module_name in public_modules()[1:]:
         module = import_module(module_name)
-        for name in getattr(module, "__all__", ()):
+        if module_name in WITHOUT_PUBLIC_NAMES:
+            assert not hasattr(module, "__all__")
+            continue
+        assert hasattr(module, "__all__"), f"{module_name} is public, so it must have __all__."
+        for name in module.__all__:
             found[f"{module_name}.{name}"] = getattr(module, name)
     return found
 
@@ -178,3 +187,22 @@ def test_outputs_on_a_table_are_those_on_bags_of_one_instance(estimator):
     second = getattr(on_bags, method)(list(table[:, None, :]))
     second = second.flat()[0] if hasattr(second, "flat") and callable(second.flat) else second
     np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AttentionMILClassifier(hidden_layer_sizes=(8,), max_iter=2, tol=1e-9, random_state=0),
+        AttentionMILRegressor(hidden_layer_sizes=(8,), max_iter=2, tol=1e-9, random_state=0),
+        MISVM(margin="instance", kernel="linear", max_iter=1),
+        MISVM(max_iter=1),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_convergence_warnings_point_at_the_line_that_called_fit(estimator):
+    rng = np.random.default_rng(0)
+    y = np.arange(20) % 2
+    bags = [rng.normal(size=(6, 2)) + label * (np.arange(6) < 2)[:, None] for label in y]
+    with pytest.warns(ConvergenceWarning, match="max_iter") as caught:
+        clone(estimator).fit(bags, y)
+    assert {warning.filename for warning in caught} == {__file__}

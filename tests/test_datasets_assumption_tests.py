@@ -94,6 +94,18 @@ def test_poison_changes_sides():
         assert np.array_equal(poisoned[1], y_test)
 
 
+@pytest.mark.parametrize("maker", MAKERS[:2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_size_of_a_bag_says_nothing_of_its_label(maker, seed):
+    X_train, y_train, X_test, y_test = maker(2000, 2000, n_features=1, random_state=seed)
+    for X, y in ((X_train, y_train), (X_test, y_test)):
+        assert len(np.unique(X.sizes)) > 1
+        assert roc_auc_score(y, X.sizes) == pytest.approx(0.5, abs=0.05)
+        assert per_bag(X, X.instance_data["kind"] == 0, np.add).min() >= 1
+
+
 def test_parameters_are_checked():
+    with pytest.raises(ValueError, match="n_background"):
+        make_single_concept_mil_test(n_background=1)
     with pytest.raises(ValueError, match="n_features"):
         make_multi_concept_mil_test(n_features=0)

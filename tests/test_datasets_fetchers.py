@@ -274,6 +274,20 @@ def test_no_network_says_what_to_do(archive, tmp_path):
         fetch_musk1(data_home=tmp_path, base_url="http://127.0.0.1:9")
 
 
+def test_an_address_of_another_protocol_is_no_download(tmp_path):
+    with pytest.raises(OSError, match="Could not download gopher"):
+        fetch_musk1(data_home=tmp_path, base_url="gopher://127.0.0.1")
+
+
+def test_errors_of_the_program_are_not_taken_for_those_of_the_network(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise TypeError("broken")
+
+    monkeypatch.setattr("pooch.retrieve", broken)
+    with pytest.raises(TypeError, match="broken"):
+        fetch_musk1(data_home=tmp_path)
+
+
 def test_download_if_missing_false_never_downloads(archive, tmp_path):
     archive.put(74, "musk+version+1.zip", zipped(clean1__data=musk_lines()))
     with pytest.raises(OSError, match="download_if_missing is False"):

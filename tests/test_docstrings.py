@@ -24,6 +24,19 @@ EXCEPTIONS = {
 }
 # Estimators without an algorithm of their own, so without a paper.
 WITHOUT_REFERENCES = {"InstanceTransformer"}
+# Functions whose method is somebody's.
+WITH_REFERENCES = {
+    "milkit.kernels.set_kernel",
+    "milkit.metrics.bootstrap_interval",
+    "milkit.metrics.cross_val_interval",
+    "milkit.model_selection.group_permutation_test",
+}
+# Functions that refuse nothing themselves.
+WITHOUT_RAISES = {
+    "milkit.base.split_by_bag": "cuts an estimator's own values, which belong to its bags",
+    "milkit.utils.validation.reads_as_table": "answers a question about any object",
+}
+METHODS_THAT_RAISE = ("fit", "fit_transform", "split")
 SECTIONS_WITH_SHAPES = ("Parameters", "Attributes", "Returns", "Yields")
 
 NAMES = public_names()
@@ -95,3 +108,29 @@ def test_every_algorithm_has_a_reference(cls):
 def test_fitted_attributes_are_documented(cls):
     attributes = {item.name for item in get_doc_object(cls)["Attributes"]}
     assert {"n_features_in_", "feature_names_in_"} <= attributes
+
+
+@pytest.mark.parametrize("name", sorted(WITH_REFERENCES))
+def test_a_method_of_somebody_has_a_reference(name):
+    references = "\n".join(get_doc_object(NAMES[name])["References"])
+    assert re.search(r"\b(19|20)\d\d\b", references), f"{name} names no paper."
+
+
+def _raises(name):
+    return [item for item in get_doc_object(DOCUMENTED[name])["Raises"] if "".join(item.desc)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        name
+        for name, value in DOCUMENTED.items()
+        if (name in NAMES and inspect.isfunction(value))
+        or (name not in NAMES and name.rpartition(".")[2] in METHODS_THAT_RAISE)
+    ),
+)
+def test_it_says_what_it_raises(name):
+    if name in WITHOUT_RAISES:
+        assert not _raises(name)
+    else:
+        assert _raises(name), f"{name} does not say what it raises."

@@ -138,7 +138,7 @@ class ReferenceFilter(BagMixin, BagsToBagsMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        bags = validate_bags(self, X, reset=False)
+        bags = validate_bags(self, X, reset=False, instance_data=True)
         length = np.linalg.norm(bags.flat()[0].astype(float), axis=1)
         longest = np.repeat(segment_max(length, bags.flat()[1]), bags.sizes)
         return self._like_input(X, bags.select_instances(length >= longest / 2))
@@ -186,6 +186,27 @@ class TruncatesLargeBags(Reference):
         return np.array([part[:1000].mean(axis=0) for part in self.score_instances(X)])
 
 
+class CannotFitLargeBags(Reference):
+    def _read(self, X, *y):
+        result = super()._read(X, *y)
+        if y and result[0].sizes.max() > 5000:
+            raise ValueError("Too many instances.")
+        return result
+
+
+class LateBagsCountMore(Reference):
+    def _weight(self, sample_weight, bags):
+        return super()._weight(sample_weight, bags) * np.linspace(1, 2, len(bags))
+
+
+class FitsOnFirstInstances(Reference):
+    def _read(self, X, *y):
+        if not y:
+            return super()._read(X)
+        bags, y = super()._read(X, *y)
+        return bags.select_instances([np.arange(n) == 0 for n in bags.sizes]), y
+
+
 class WritesNothingInPlace(Reference):
     def _read(self, X, *y):
         result = super()._read(X, *y)
@@ -231,6 +252,18 @@ class LooksAtInstanceLabels(Reference):
         decision = super()._decide(X)
         known = getattr(X, "instance_data", {}).get("label")
         return decision if known is None else decision + _means(known, X)
+
+
+class LooksAtCovariates(Reference):
+    def _decide(self, X):
+        decision = super()._decide(X)
+        table = getattr(X, "covariates", None)
+        return decision if table is None else decision + table["age"].to_numpy()
+
+
+class DropsCovariates(Reference):
+    def _read(self, X, *y):
+        return super()._read(X.with_columns(covariates=None) if isinstance(X, BagArray) else X, *y)
 
 
 class IgnoresGroups(Reference):
@@ -391,6 +424,9 @@ BREAKERS = [
     ("check_bags_batch_composition", CentersTheBatch(), {"check_bags_sizes"}),
     ("check_bags_containers", TakesLabelColumn(), set()),
     ("check_bags_sizes", TruncatesLargeBags(), set()),
+    ("check_bags_sizes", CannotFitLargeBags(), set()),
+    ("check_bags_fit_bag_order", LateBagsCountMore(), set()),
+    ("check_bags_fit_instance_order", FitsOnFirstInstances(), set()),
     ("check_bags_readonly", WritesNothingInPlace(), set()),
     ("check_bags_input_unchanged", ScalesInPlace(), set()),
     ("check_bags_views", IgnoresRepeatedRows(), set()),
@@ -398,6 +434,8 @@ BREAKERS = [
     ("check_bags_attention_weights", AttentionWithoutSoftmax(), set()),
     ("check_bags_columns_kept", LosesNames(), set()),
     ("check_bags_columns_unused", LooksAtInstanceLabels(), set()),
+    ("check_bags_columns_unused", LooksAtCovariates(), set()),
+    ("check_bags_label_covariate", DropsCovariates(), set()),
     ("check_bags_groups", IgnoresGroups(), set()),
     ("check_bags_empty_bag", DropsEmptyBags(), set()),
     ("check_bags_nonfinite", FillsNaN(), set()),
@@ -525,3 +563,56 @@ def test_marks_of_expected_failures():
     (skipping,) = [check for _, check in checks if not hasattr(check, "func")]
     with pytest.raises(SkipTest, match="one class is fine"):
         skipping(AcceptsOneClass())
+
+
+def test_a_dict_of_expected_failures_is_refused():
+    with pytest.raises(TypeError, match=r"must be a callable .* Got dict .* pass lambda estimator"):
+        parametrize_with_bag_checks(
+            [Reference()], expected_failed_checks={"check_bags_one_class": "one class is fine"}
+        )
+
+
+def _status(estimator, check_name):
+    results = check_bag_estimator(estimator, on_skip=None)
+    (result,) = [result for result in results if result["check_name"] == check_name]
+    return result["status"], str(result["exception"])
+
+
+class DrawsItsFit(Reference):
+    """What is drawn falls on other bags in another order, and that is right."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def _weight(self, sample_weight, bags):
+        drawn = np.random.default_rng(self.random_state).uniform(size=len(bags))
+        return super()._weight(sample_weight, bags) * drawn
+
+
+class HasAnUnusedSeed(LateBagsCountMore):
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_order_at_fit_is_free_only_where_fit_draws(seed):
+    status, reason = _status(DrawsItsFit(seed), "check_bags_fit_bag_order")
+    assert status == "skipped"
+    assert "fit draws at random" in reason
+    results = check_bag_estimator(HasAnUnusedSeed(seed), on_skip=None, on_fail=None)
+    failed = {result["check_name"] for result in results if result["status"] == "failed"}
+    assert failed == {"check_bags_fit_bag_order"}
+
+
+class NeedsAllPairs(Reference):
+    _fit_needs_all_pairs = True
+    largest = []
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        self.largest.append(max(len(bag) for bag in X))
+        return super().fit(X, y, sample_weight, groups)
+
+
+def test_an_estimator_of_all_pairs_is_fitted_on_smaller_bags():
+    assert _status(NeedsAllPairs(), "check_bags_sizes")[0] == "passed"
+    assert max(NeedsAllPairs.largest) == 300

@@ -50,12 +50,42 @@ def test_validation_loads_no_estimators():
     assert not loaded & {f"sklearn.{name}" for name in heavy}
 
 
-def test_lazy_names():
-    from milkit.bags import BagArray
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from milkit import MISVM",
+        "from milkit import SetKernel",
+        "from milkit import BagStatistics",
+        "from milkit import InstanceTransformer",
+        "import milkit.model_selection",
+        "import milkit.metrics",
+        "import milkit.inspection",
+        "import milkit.datasets",
+    ],
+)
+def test_only_the_networks_load_torch(code):
+    assert not modules_after(code) & {"torch", "cvxopt", "xgboost", "matplotlib"}
 
-    assert milkit.BagArray is BagArray
-    assert milkit.bags.BagArray is BagArray
-    assert vars(milkit)["BagArray"] is BagArray  # the second access is a plain one
+
+@pytest.mark.parametrize("name", milkit.__all__)
+def test_lazy_names(name):
+    code = f"""
+import milkit
+assert {name!r} in dir(milkit) and {name!r} not in vars(milkit)
+value = milkit.{name}
+assert vars(milkit)[{name!r}] is value  # the second access is a plain one
+from milkit import {name}
+assert {name} is value and value.__name__ == {name!r}
+from importlib import import_module
+public = value.__module__.partition("._")[0]
+assert getattr(import_module(public), {name!r}) is value
+"""
+    assert "milkit" in modules_after(code)
+
+
+@pytest.mark.parametrize("name", sorted(set(dir(milkit)) & set(milkit._SUBPACKAGES)))
+def test_lazy_subpackages(name):
+    assert getattr(milkit, name).__name__ == f"milkit.{name}"
 
 
 def test_dir_lists_what_there_is():

@@ -137,6 +137,40 @@ def test_dropped_instances_are_nan_and_the_rest_in_place(data, nested):
         assert [int(v) for v in found[kept]] == list((values[kept] > 0).astype(int))
 
 
+class KeepAboveTrainingMean(BagsToBagsMixin, BaseEstimator):
+    """Drops instances by what it was fitted on, but never the largest of a bag."""
+
+    def fit(self, X, y=None):
+        self.mean_ = as_bag_array(X).flat()[0].mean(axis=0)[0]
+        return self
+
+    def transform(self, X):
+        bags = as_bag_array(X)
+        return bags.select_instances(
+            [(bag[:, 0] >= self.mean_) | (bag[:, 0] == bag[:, 0].max()) for bag in bags]
+        )
+
+
+def test_members_that_drop_different_instances(data):
+    X, y = data
+    # An instance between the means of the members is kept by some of them only.
+    steps = np.linspace(0, 2, len(X))
+    X = [np.vstack([bag, [[step, 0, 0]]]) for bag, step in zip(X, steps, strict=True)]
+    model = make_pipeline(KeepAboveTrainingMean(), MISVM())
+    calibrated = CalibratedClassifierCV(model, cv=StratifiedKFold(3)).fit(X, y)
+    members = [member.estimator for member in calibrated.calibrated_classifiers_]
+    by_member = [np.concatenate(score_instances(member, X)) for member in members]
+    dropped = np.isnan(by_member).sum(axis=0)
+    assert {0, 1, 2, 3} == set(dropped)
+    expected = [
+        np.mean([value for value in values if not np.isnan(value)]) if n < 3 else np.nan
+        for n, values in zip(dropped, np.transpose(by_member), strict=True)
+    ]
+    actual = score_instances(calibrated, X)
+    assert [len(part) for part in actual] == [len(bag) for bag in X]
+    np.testing.assert_allclose(np.concatenate(actual), expected)
+
+
 def test_attention_weights(data):
     X, y = data
     model = make_pipeline(InstanceTransformer(StandardScaler()), KeepLarge(), quick_attention())
@@ -190,3 +224,29 @@ def test_errors_say_what_to_do(data):
     lossy = make_pipeline(FunctionTransformer(first_instance), MISVM()).fit(X, y)
     with pytest.raises(TypeError, match="cannot be traced back"):
         score_instances(lossy, X)
+
+
+def test_errors_name_estimators_that_have_the_method(data):
+    X, y = data
+    other = LogisticRegression()
+    with pytest.raises(TypeError, match="such as MISVM or AttentionMILClassifier, alone"):
+        score_instances(other, X)
+    with pytest.raises(TypeError, match="such as AttentionMILClassifier, alone"):
+        attention_weights(MISVM().fit(X, y), X)
+    with pytest.raises(TypeError, match="such as MISVM, alone"):
+        predict_instances(quick_attention().fit(X, y), X)
+
+
+def test_what_is_no_fitted_estimator_or_no_bags(data):
+    X, y = data
+    search = GridSearchCV(MISVM(), {}, cv=2, refit=False).fit(X, y)
+    with pytest.raises(
+        TypeError, match=r"GridSearchCV holds no .*score_instances needs refit=True"
+    ):
+        score_instances(search, X)
+    for estimator in (None, MISVM):
+        with pytest.raises(TypeError, match=r"estimator must be a fitted estimator.* Got .* inste"):
+            score_instances(estimator, X)
+    for wrong in (None, BagArray):
+        with pytest.raises(TypeError, match="X must be a collection of bags"):
+            score_instances(MISVM().fit(X, y), wrong)

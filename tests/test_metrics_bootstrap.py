@@ -140,6 +140,46 @@ def test_folds_are_averaged():
     assert pooled.value < interval.value
 
 
+def share_right(seed, n_groups=30, each=4):
+    """Patients whose bags are right with probabilities of their own, 0.7 on average."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), each)
+    y = groups % 2
+    right = rng.uniform(size=len(y)) < rng.beta(2.1, 0.9, n_groups)[groups]
+    return y, np.where(right, y, 1 - y), groups
+
+
+@pytest.mark.parametrize("groups_per_fold", [1, 2, 10])
+def test_folds_of_few_groups_are_as_uncertain_as_all_bags_together(groups_per_fold):
+    y, predicted, groups = share_right(0)
+    params = {"groups": groups, "random_state": 0}
+    pooled = bootstrap_interval("accuracy", y, predicted, **params)
+    folds = groups // groups_per_fold
+    by_fold = bootstrap_interval("accuracy", y, predicted, folds=folds, **params)
+    # With equal numbers of bags and weights for how often a fold is drawn, they are the same.
+    np.testing.assert_allclose(
+        [by_fold.value, by_fold.low, by_fold.high], [pooled.value, pooled.low, pooled.high]
+    )
+
+
+@pytest.mark.parametrize("groups_per_fold", [1, 2])
+def test_coverage_with_few_groups_in_a_fold(groups_per_fold):
+    covered = 0
+    for seed in range(300):
+        y, predicted, groups = share_right(seed)
+        interval = bootstrap_interval(
+            "accuracy",
+            y,
+            predicted,
+            groups=groups,
+            folds=groups // groups_per_fold,
+            n_resamples=300,
+            random_state=seed,
+        )
+        covered += interval.low <= 0.7 <= interval.high
+    assert 0.9 <= covered / 300 <= 0.98
+
+
 def test_undefined_resamples_are_counted():
     y = np.array([1] + [0] * 20)
     with pytest.warns(UndefinedMetricWarning, match="of 2000 resamples"):

@@ -1,17 +1,19 @@
 """cross_val_interval."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
-from sklearn.model_selection import LeaveOneGroupOut, cross_validate
+from sklearn.model_selection import GroupShuffleSplit, LeaveOneGroupOut, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from milkit import BagArray
 from milkit.exceptions import GroupLeakageError
 from milkit.metrics import bootstrap_interval, cross_val_interval
+from milkit.metrics._cross_val_interval import _repetitions, class_scores
 from milkit.model_selection import GroupedSplit
 
 
@@ -149,6 +151,35 @@ def test_three_classes(final):
         )
 
 
+class Trained:
+    """A model whose training bags had these classes, with such scores."""
+
+    def __init__(self, classes, **scores):
+        self.classes_ = np.array(classes)
+        for method, values in scores.items():
+            setattr(self, method, lambda X, values=values: np.array(values))
+
+
+def test_a_class_that_a_fold_did_not_train_on_scores_lowest():
+    classes = np.array(["a", "b", "c", "d"])
+    decision = [[-7.0, -5.0, -6.0], [4.0, 2.0, 3.0]]
+    scores = class_scores(Trained(["a", "b", "d"], decision_function=decision), None, classes)
+    np.testing.assert_array_equal(scores[:, [0, 1, 3]], decision)
+    assert (scores[:, 2] < np.min(decision)).all()
+    proba = [[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]
+    scores = class_scores(Trained(["b", "c", "d"], predict_proba=proba), None, classes)
+    np.testing.assert_array_equal(scores[:, 1:], proba)
+    np.testing.assert_array_equal(scores[:, 0], 0)
+
+
+def test_a_fold_that_trained_on_two_of_three_classes():
+    classes = np.array([1, 2, 3])
+    scores = class_scores(Trained([1, 3], decision_function=[-2.0, 5.0]), None, classes)
+    np.testing.assert_array_equal(scores[:, 0], [2, -5])
+    np.testing.assert_array_equal(scores[:, 2], [-2, 5])
+    assert (scores[:, 1] < -5).all()
+
+
 def test_leave_one_out_has_a_pooled_auc_only():
     X, y = make_bags(n_patients=8)
     result = validate(on_bags(LogisticRegression()), X, y, GroupedSplit(LeaveOneGroupOut()))
@@ -156,6 +187,60 @@ def test_leave_one_out_has_a_pooled_auc_only():
         table = cross_val_interval(result, X, y, n_resamples=50, random_state=0)
     assert np.isnan(table.loc["mean per-fold AUC", "value"])
     assert np.isfinite(table.loc["pooled AUC", ["value", "low", "high"]]).all()
+
+
+def test_leaving_one_patient_out_is_no_more_certain_than_the_pool():
+    X, y = make_bags(each=4)
+    result = validate(on_bags(LogisticRegression()), X, y, GroupedSplit(LeaveOneGroupOut()))
+    row = cross_val_interval(result, X, y, scoring="accuracy", random_state=0).loc["accuracy"]
+    right = np.empty(len(y))
+    for model, test in zip(result["estimator"], result["indices"]["test"], strict=True):
+        right[test] = model.predict(X[test]) == y[test]
+    pooled = bootstrap_interval(
+        lambda y_true, ok: ok.mean(), y, right, groups=X.groups, random_state=1
+    )
+    assert row["value"] == pytest.approx(pooled.value)
+    assert row["high"] - row["low"] == pytest.approx(pooled.high - pooled.low, rel=0.1)
+
+
+def test_the_number_of_units_tells_whether_groups_were_found():
+    X, y = make_bags(n_patients=20, each=3)
+    result = validate(on_bags(LogisticRegression()), X, y, GroupedSplit(4))
+    params = {"n_resamples": 20, "random_state": 0}
+    assert (cross_val_interval(result, X, y, **params)["n_units"] == 20).all()
+    bare = X.with_columns(groups=None)
+    assert (cross_val_interval(result, bare, y, **params)["n_units"] == 60).all()
+
+
+def test_a_table_of_numbers_would_use_the_groups_as_a_feature():
+    X, y = make_bags()
+    table = pd.DataFrame(bag_means(X), columns=list("abc")).assign(patient=X.groups)
+    result = validate(LogisticRegression(), table, y, GroupedSplit(3), groups=X.groups)
+    with pytest.raises(ValueError, match="'patient' would be a feature"):
+        cross_val_interval(result, table, y, group="patient")
+
+
+@pytest.mark.parametrize("test_size", [0.4, 0.5])
+def test_shuffle_splits_are_pooled_one_by_one(test_size):
+    """Two test sets without a common bag are no repetition either, if bags are left out."""
+    X, y = make_bags()
+    for seed in range(3):
+        cv = GroupShuffleSplit(4, test_size=test_size, random_state=seed)
+        result = validate(on_bags(LogisticRegression()), X, y, GroupedSplit(cv))
+        table = cross_val_interval(result, X, y, scoring="roc_auc", n_resamples=20, random_state=0)
+        np.testing.assert_array_equal(table.loc["pooled AUC"], table.loc["mean per-fold AUC"])
+
+
+def test_what_is_a_repetition():
+    def n_pooled(*tests):
+        tests = [np.array(test) for test in tests]
+        return len(_repetitions(tests, tests, n_bags=4))
+
+    assert n_pooled([0, 1], [2, 3]) == 1
+    assert n_pooled([0, 1], [2, 3], [0, 2], [1, 3]) == 2
+    assert n_pooled([0, 1], [2], [0, 1], [3]) == 4
+    assert n_pooled([0, 1], [2, 3], [0, 1]) == 3
+    assert n_pooled([0], [1]) == 2
 
 
 def test_a_callable_and_a_regression():

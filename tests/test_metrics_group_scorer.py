@@ -144,6 +144,14 @@ def test_a_dataframe_with_a_column_of_groups():
     assert make_group_scorer("roc_auc", group="patient")(model, df, y) == expected
 
 
+def test_a_table_of_numbers_would_use_the_groups_as_a_feature():
+    X, y = make_bags()
+    df = pd.DataFrame({"size": X.sizes, "patient": np.unique(X.groups, return_inverse=True)[1]})
+    model = LogisticRegression().fit(df, y)
+    with pytest.raises(ValueError, match="'patient' would be a feature"):
+        make_group_scorer("roc_auc", group="patient")(model, df, y)
+
+
 def test_it_pickles_and_shows_itself():
     X, y = make_bags()
     model = on_bags(LogisticRegression()).fit(X, y)

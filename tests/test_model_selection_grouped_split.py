@@ -32,6 +32,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeClassifier
 
 from milkit import BagArray
 from milkit.exceptions import GroupLeakageError
@@ -261,10 +262,36 @@ def test_without_y():
 
 
 def test_a_real_valued_y_is_stratified():
-    target = PATIENT + 0.5
-    for train, test in GroupedSplit(4).split(make_bags(), target):
-        assert not set(PATIENT[train]) & set(PATIENT[test])
-        assert np.mean(target[test] > np.median(target)) == pytest.approx(0.5)
+    # 24 whole numbers are no classes: with one for each patient there is nothing to stratify.
+    for target in (PATIENT + 0.5, PATIENT.astype(float), PATIENT):
+        for train, test in GroupedSplit(4).split(make_bags(), target):
+            assert not set(PATIENT[train]) & set(PATIENT[test])
+            assert np.mean(target[test] > np.median(target)) == pytest.approx(0.5)
+
+
+def test_a_table_of_numbers_would_use_the_groups_as_a_feature():
+    """Noise, one label for each patient: a tree on the patient's number is always right."""
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(40), 5)
+    y = (patient >= 20).astype(int)
+    df = pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc")).assign(patient=patient)
+    tree = DecisionTreeClassifier(random_state=0)
+    with pytest.raises(ValueError, match=r"'patient' would be a feature.*pass groups="):
+        list(GroupedSplit(5, group="patient").split(df, y))
+    with pytest.raises(ValueError, match="would be a feature"):
+        cross_validate(tree, df, y, cv=GroupedSplit(5, group="patient"))
+    with pytest.raises(ValueError, match="would be a feature"):
+        GroupedSplit(LeaveOneGroupOut(), group="patient").get_n_splits(df)
+    with pytest.raises(ValueError, match=r"'a' would be a feature.*covariates="):
+        list(GroupedSplit(5, strata=["a"]).split(df, y, patient))
+    with pytest.raises(ValueError, match="Unknown group column 'pat'"):
+        list(GroupedSplit(5, group="pat").split(df, y))
+    noise = df.drop(columns="patient")
+    X = BagArray(noise.to_numpy(), np.arange(201), groups=patient)
+    for data, params in [(noise, {"groups": patient}), (np.asarray(noise), {"groups": patient})]:
+        result = cross_validate(tree, data, y, cv=GroupedSplit(5), **params)
+        assert result["test_score"].mean() < 0.7
+    assert len(list(GroupedSplit(5).split(X, y))) == 5
 
 
 def clinical_table(n, rng):
@@ -303,7 +330,8 @@ def test_strata_balance_the_covariates(strata):
 
 def test_strata_in_a_dataframe_and_without_y():
     n = 60
-    df = clinical_table(n, np.random.default_rng(0)).assign(patient=np.arange(n) // 2)
+    bags = [np.zeros((1, 1))] * n
+    df = clinical_table(n, np.random.default_rng(0)).assign(patient=np.arange(n) // 2, cells=bags)
     splitter = GroupedSplit(3, strata=["sex"], group="patient")
     female = (df["sex"] == "f").to_numpy()
     for _, test in splitter.split(df):

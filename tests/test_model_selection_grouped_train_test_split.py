@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from milkit import BagArray
+from milkit.datasets import make_blood_smear_cohort
 from milkit.exceptions import GroupLeakageError
 from milkit.model_selection import grouped_train_test_split
 
@@ -22,20 +23,51 @@ def make_patients(n_patients=60, seed=0):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_patients_are_whole_and_proportions_kept(test_size, seed):
     X, y = make_patients(seed=seed)
-    X_train, X_test, y_train, y_test = grouped_train_test_split(
+    X_train, X_test, _, y_test = grouped_train_test_split(
         X, y, test_size=test_size, random_state=seed
     )
     assert not set(X_train.groups) & set(X_test.groups)
     assert len(X_train) + len(X_test) == len(X)
     assert len(X_test) == len(y_test)
-    assert len(X_test) / len(X) == pytest.approx(test_size, abs=0.03)
-    assert y_test.mean() == pytest.approx(y.mean(), abs=0.05)
-    assert y_train.mean() == pytest.approx(y.mean(), abs=0.05)
+    n_bags = np.bincount(X.groups)
+    assert abs(len(X_test) - test_size * len(X)) <= n_bags.mean() / 2
+    for label in (0, 1):
+        error = np.sum(y_test == label) - test_size * np.sum(y == label)
+        assert abs(error) <= np.bincount(X.groups[y == label]).max() / 2
+        assert 0 < np.sum(y_test == label) < np.sum(y == label)
 
 
 def test_number_of_test_bags():
     X, y = make_patients()
-    assert len(grouped_train_test_split(X, y, test_size=50, random_state=0)[1]) == 50
+    n_test = [
+        len(grouped_train_test_split(X, y, test_size=50, random_state=s)[1]) for s in range(3)
+    ]
+    half_a_group = len(y) / len(np.unique(X.groups)) / 2
+    assert max(abs(np.array(n_test) - 50)) <= half_a_group
+
+
+def test_every_patient_of_a_rare_class_is_tested_now_and_then():
+    """Three patients with 6, 8 and 11 samples: the first alone would be nearest to a quarter."""
+    X, y = make_blood_smear_cohort(bag_scale=0.05, random_state=0, return_X_y=True)
+    rare = np.unique(X.groups[y == "thalassemia"])
+    assert len(rare) == 3
+    tested = np.zeros(3)
+    for seed in range(60):
+        X_test = grouped_train_test_split(X, y, random_state=seed)[1]
+        tested += np.isin(rare, X_test.groups)
+    assert np.all(tested >= 0.05 * 60)
+    assert np.all(tested <= 0.8 * 60)
+
+
+def test_a_table_of_numbers_would_use_the_groups_as_a_feature():
+    X, y = make_patients()
+    df = pd.DataFrame({"a": np.arange(len(y)), "patient": X.groups, "age": X.groups % 7})
+    with pytest.raises(ValueError, match="'patient' would be a feature"):
+        grouped_train_test_split(df, y, group="patient")
+    with pytest.raises(ValueError, match="'age' would be a feature"):
+        grouped_train_test_split(df, y, groups=X.groups, strata=["age"])
+    train, test = grouped_train_test_split(df[["a"]], y, groups=X.groups, random_state=0)[:2]
+    assert not set(X.groups[train["a"]]) & set(X.groups[test["a"]])
 
 
 def test_the_seed_decides():
@@ -49,7 +81,7 @@ def test_the_seed_decides():
 def test_other_containers_and_more_arrays():
     X, y = make_patients()
     groups = X.groups
-    df = pd.DataFrame({"a": np.arange(len(y)), "patient": groups})
+    df = pd.DataFrame({"cells": X.to_list(), "a": np.arange(len(y)), "patient": groups})
     df_train, df_test, y_train, _, index_train, _ = grouped_train_test_split(
         df, y, np.arange(len(y)), group="patient", random_state=0
     )
@@ -64,9 +96,9 @@ def test_without_labels_or_with_real_ones():
     X, _ = make_patients()
     X_train, X_test = grouped_train_test_split(X, None, random_state=0)
     assert not set(X_train.groups) & set(X_test.groups)
-    target = X.groups + 0.5
-    _, _, _, t_test = grouped_train_test_split(X, target, random_state=0)
-    assert np.mean(t_test > np.median(target)) == pytest.approx(0.5, abs=0.1)
+    for target in (X.groups + 0.5, X.groups.astype(float), X.groups):
+        _, _, _, t_test = grouped_train_test_split(X, target, random_state=0)
+        assert np.mean(t_test > np.median(target)) == pytest.approx(0.5, abs=0.1)
 
 
 def test_strata_balance_a_covariate():

@@ -4,12 +4,22 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import make_scorer
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, permutation_test_score
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+    cross_val_score,
+    permutation_test_score,
+)
 
 from milkit import BagArray
 from milkit.exceptions import GroupLeakageError
+from milkit.metrics import make_group_scorer
 from milkit.model_selection import GroupedSplit, group_permutation_test
 from milkit.model_selection._permutation_test import _label_shuffler
 
@@ -96,6 +106,96 @@ def test_the_result_does_not_depend_on_n_jobs():
         for n_jobs in (None, 2)
     ]
     np.testing.assert_array_equal(*results)
+
+
+def test_a_random_state_inside_cv_makes_the_same_folds_for_every_score():
+    X, y, patient = make_data()
+    results = []
+    for n_jobs in (None, 2):
+        folds = StratifiedGroupKFold(3, shuffle=True, random_state=np.random.RandomState(0))
+        results.append(
+            group_permutation_test(
+                _Centroids(),
+                X,
+                y,
+                groups=patient,
+                cv=folds,
+                n_permutations=5,
+                n_jobs=n_jobs,
+                random_state=0,
+            )
+        )
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    assert results[0][0] == results[1][0]
+
+
+def more_bags_of_the_diseased(seed=0):
+    """Noise, but diseased patients have three times as many bags."""
+    rng = np.random.default_rng(seed)
+    diseased = np.arange(30) % 2
+    patient = np.repeat(np.arange(30), np.where(diseased, 6, 2) + rng.integers(0, 2, 30))
+    return rng.normal(size=(len(patient), 2)), diseased[patient], patient
+
+
+@pytest.mark.parametrize("scoring", [None, "balanced_accuracy", "roc_auc"])
+def test_the_number_of_bags_is_no_evidence(scoring):
+    X, y, patient = more_bags_of_the_diseased()
+    _, _, pvalue = group_permutation_test(
+        DummyClassifier(),
+        X,
+        y,
+        groups=patient,
+        scoring=scoring,
+        n_permutations=19,
+        random_state=0,
+    )
+    assert pvalue > 0.5
+
+
+def test_patients_of_unequal_number_of_bags_may_be_scored_whole():
+    X, y, patient = more_bags_of_the_diseased()
+    bags = BagArray(X, np.arange(len(y) + 1), groups=patient)
+    scoring = make_group_scorer(accuracy_score, response_method="predict")
+    _, _, pvalue = group_permutation_test(
+        DummyClassifier(), bags, y, scoring=scoring, n_permutations=19, random_state=0
+    )
+    assert pvalue > 0.2
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", make_scorer(accuracy_score), "f1_weighted"])
+def test_accuracy_takes_it_for_evidence_and_says_so(scoring):
+    X, y, patient = more_bags_of_the_diseased()
+    params = {"groups": patient, "scoring": scoring, "n_permutations": 19, "random_state": 0}
+    with pytest.warns(UserWarning, match=r"class 0 have 2\.\d bags.*balanced_accuracy"):
+        pvalue = group_permutation_test(DummyClassifier(), X, y, **params)[2]
+    assert pvalue == 0.05
+    # Unequal sizes that have nothing to do with the label are no reason to warn.
+    y_other = (patient // 2 % 2).astype(int)
+    group_permutation_test(DummyClassifier(), X, y_other, **params)
+
+
+def test_folds_without_a_class_are_no_reason_to_warn():
+    X, _, patient = make_data(n_patients=9)
+    y = np.array(list("aaaaaabbc"))[patient]
+    score, permuted, _ = group_permutation_test(
+        DummyClassifier(strategy="stratified", random_state=0),
+        X,
+        y,
+        groups=patient,
+        cv=LeaveOneGroupOut(),
+        n_permutations=5,
+        random_state=0,
+    )
+    assert np.isfinite([score, *permuted]).all()
+
+
+def test_other_estimators_keep_their_own_score():
+    X, y, patient = make_data(effect=3)
+    score = group_permutation_test(
+        LinearRegression(), X, y, groups=patient, n_permutations=2, random_state=0
+    )[0]
+    splits = list(GroupedSplit(5).split(X, y, patient))
+    assert score == cross_val_score(LinearRegression(), X, y, cv=splits, scoring="r2").mean()
 
 
 def test_constant_labels_are_permuted_over_all_groups():

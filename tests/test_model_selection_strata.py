@@ -78,6 +78,26 @@ def test_a_real_valued_label_is_quantised():
     assert n_strata({"unit": np.ones(10)}, y) == 2
 
 
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (np.arange(60.0) // 4, 2),  # a clinical scale, whole numbers kept as floats
+        (np.arange(60), 2),  # days until relapse
+        (np.arange(60) % 21, 2),
+        (np.arange(200) % 40, 40),  # 40 values are one for every five bags: classes
+        (np.arange(200) % 41, 2),
+        (np.arange(60) % 20, 20),
+        (np.arange(60.0) % 2, 2),
+        ((np.arange(60) % 30).astype(str), 30),
+    ],
+)
+def test_whole_numbers_may_be_classes_or_a_target_of_regression(y, expected):
+    strata = clinical_strata({"unit": np.ones(len(y))}, y)
+    assert len(np.unique(strata)) == expected
+    if expected == 2:
+        assert np.bincount(strata).min() >= 0.4 * len(y)
+
+
 def test_bagarray_and_dataframe_agree():
     table = pd.DataFrame({"age": [1.0, 2, 3, 4], "sex": list("fmfm"), "other": [1, 2, 3, 4]})
     X = BagArray.from_list([np.ones((2, 1))] * 4, covariates=table)

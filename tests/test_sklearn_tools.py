@@ -1,5 +1,7 @@
 """Every container in every tool of scikit-learn: the same numbers, and patients kept whole."""
 
+import inspect
+import re
 from functools import cache
 
 import matplotlib
@@ -10,10 +12,11 @@ import sklearn
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - switches it on
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import RocCurveDisplay
+from sklearn.metrics import RocCurveDisplay, roc_auc_score
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -32,19 +35,29 @@ from sklearn.model_selection import (
     validation_curve,
 )
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils._testing import SkipTest
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils._testing import SkipTest, ignore_warnings
 from sklearn.utils.fixes import parse_version
 
-from milkit import MISVM, BagArray, BagStatistics, InstanceTransformer, SetKernel
+from milkit import (
+    MISVM,
+    AttentionMILClassifier,
+    BagArray,
+    BagStatistics,
+    InstanceTransformer,
+    SetKernel,
+)
 from milkit.base import BagMixin, BagsToBagsMixin
 from milkit.model_selection import GroupedSplit
 from milkit.utils.validation import validate_bags
 
+from .test_common import ESTIMATORS, public_names
+
 matplotlib.use("Agg")
 
 N_PATIENTS = 24
+CONTAINERS = ["list", "object array", "BagArray", "DataFrame"]
 
 
 # -- the data: three features, then the number of the bag and of its patient ------------------
@@ -84,8 +97,16 @@ class PatientSpy(BagMixin, BagsToBagsMixin, BaseEstimator):
         return bags.with_instances(flat[:, :3])
 
 
+def look_up(numbers):
+    return [BAGS[i] for i in np.ravel(numbers)]
+
+
 class Case:
-    """A container, and how its groups reach a splitter."""
+    """A container, and how its groups reach a splitter.
+
+    "numbers" is no container of bags but the reference: the tool gets a plain table with the
+    number of each bag, and the first step of the pipeline looks the bags up.
+    """
 
     def __init__(self, container, routing=False):
         self.container = container
@@ -97,12 +118,28 @@ class Case:
             self.X = np.empty(len(BAGS), dtype=object)
             for i, bag in enumerate(BAGS):
                 self.X[i] = bag
+        elif container == "numbers":
+            self.X = np.arange(len(BAGS))[:, None]
         elif container == "BagArray":
             self.X = BagArray.from_list(BAGS, groups=GROUPS)
         else:
             # A list of arrays fills a column of objects; the label beside it is never a feature.
             self.X = pd.DataFrame({"cells": BAGS, "patient": GROUPS, "label": Y})
         self.carries_groups = container in ("BagArray", "DataFrame")
+
+    def on_bags(self, model):
+        if self.container != "numbers":
+            return model
+        steps = getattr(model, "steps", [("model", model)])
+        return Pipeline([("look_up", FunctionTransformer(look_up)), *steps])
+
+    def model(self, statistics=("mean", "std"), spy=True):
+        return self.on_bags(_model(statistics)[0 if spy else 1 :])
+
+    @property
+    def n_jobs(self):
+        # Worker processes cannot import what is defined in a test module.
+        return 1 if self.container == "numbers" else 2
 
     def splitter(self, n=3):
         """Folds that keep patients whole; GroupedSplit(n) makes those of StratifiedGroupKFold."""
@@ -143,12 +180,12 @@ GRID = {"logisticregression__C": [0.01, 1.0, 100.0]}
 
 
 def pipeline(case):
-    return clone(_model()).fit(case.X, case.y).predict_proba(case.X)
+    return clone(case.model()).fit(case.X, case.y).predict_proba(case.X)
 
 
 def feature_union(case):
     union = make_union(BagStatistics(["mean"]), BagStatistics(["max"]), SetKernel())
-    table = union.fit_transform(case.X, case.y)
+    table = case.on_bags(union).fit_transform(case.X, case.y)
     assert table.shape == (len(BAGS), 5 + 5 + len(BAGS))
     return table
 
@@ -162,23 +199,23 @@ def split_once(case):
         assert np.shares_memory(X_train.instances, case.X.instances)
         assert len(X_train.groups) == len(X_train)
     # train_test_split takes no groups, so the patients are not whole and the spy stays out.
-    model = _model()[1:].fit(X_train, y_train)
+    model = case.model(spy=False).fit(X_train, y_train)
     return np.r_[model.predict_proba(X_test)[:, 1], y_test]
 
 
 def scores(case):
-    return cross_val_score(_model(), case.X, case.y, cv=case.splitter(), **case.groups())
+    return cross_val_score(case.model(), case.X, case.y, cv=case.splitter(), **case.groups())
 
 
 def predictions(case):
     return cross_val_predict(
-        _model(), case.X, case.y, cv=case.splitter(), method="predict_proba", **case.groups()
+        case.model(), case.X, case.y, cv=case.splitter(), method="predict_proba", **case.groups()
     )
 
 
 def validate(case):
     result = cross_validate(
-        _model(),
+        case.model(),
         case.X,
         case.y,
         cv=case.splitter(),
@@ -195,30 +232,30 @@ def _search_numbers(search, case):
 
 
 def grid_search(case):
-    # Worker processes cannot import the spy of a test module.
-    search = GridSearchCV(_model()[1:], GRID, cv=case.splitter(), n_jobs=2, scoring="roc_auc")
+    model = case.model(spy=False)
+    search = GridSearchCV(model, GRID, cv=case.splitter(), n_jobs=case.n_jobs, scoring="roc_auc")
     return _search_numbers(search, case)
 
 
 def grid_search_with_spy(case):
-    return _search_numbers(GridSearchCV(_model(), GRID, cv=case.splitter()), case)
+    return _search_numbers(GridSearchCV(case.model(), GRID, cv=case.splitter()), case)
 
 
 def halving_search(case):
     search = HalvingGridSearchCV(
-        _model(), GRID, cv=case.splitter(), min_resources=24, factor=2, random_state=0
+        case.model(), GRID, cv=case.splitter(), min_resources=24, factor=2, random_state=0
     )
     return _search_numbers(search, case)
 
 
 def nested_search(case):
-    search = GridSearchCV(_model(), GRID, cv=case.splitter(2))
+    search = GridSearchCV(case.model(), GRID, cv=case.splitter(2))
     return cross_val_score(search, case.X, case.y, cv=case.splitter(), **case.groups())
 
 
 def curve_of_sizes(case):
     result = learning_curve(
-        _model(), case.X, case.y, cv=case.splitter(), train_sizes=[0.5, 1.0], **case.groups()
+        case.model(), case.X, case.y, cv=case.splitter(), train_sizes=[0.5, 1.0], **case.groups()
     )
     return np.hstack([result[1], result[2]])
 
@@ -226,7 +263,7 @@ def curve_of_sizes(case):
 def curve_of_parameter(case):
     (name, values), *_ = GRID.items()
     result = validation_curve(
-        _model(),
+        case.model(),
         case.X,
         case.y,
         cv=case.splitter(),
@@ -239,24 +276,26 @@ def curve_of_parameter(case):
 
 def permutation_test(case):
     # With groups= scikit-learn permutes labels inside each group only, with params= over all
-    # bags, so all containers pass them here, and each way is compared with itself. The test
+    # bags, so all containers pass them here, and each way has its own reference. The test
     # that is wanted for patients is milkit.model_selection.group_permutation_test.
     told = {"params": {"groups": GROUPS}} if case.routing else {"groups": GROUPS}
     score, permuted, p = permutation_test_score(
-        _model(), case.X, case.y, cv=case.splitter(), n_permutations=3, random_state=0, **told
+        case.model(), case.X, case.y, cv=case.splitter(), n_permutations=3, random_state=0, **told
     )
     return np.r_[score, permuted, p]
 
 
 def stacking(case):
     stack = StackingClassifier(
-        [("mean", _model(["mean"])), ("max", _model(["max"]))], cv=case.folds()
+        [("mean", case.model(["mean"])), ("max", case.model(["max"]))], cv=case.folds()
     )
     return stack.fit(case.X, case.y).predict_proba(case.X)
 
 
 def voting(case):
-    vote = VotingClassifier([("mean", _model(["mean"])), ("max", _model(["max"]))], voting="soft")
+    vote = VotingClassifier(
+        [("mean", case.model(["mean"])), ("max", case.model(["max"]))], voting="soft"
+    )
     return vote.fit(case.X, case.y).predict_proba(case.X)
 
 
@@ -264,7 +303,7 @@ def calibrated(case):
     # What is new to a member of the ensemble belongs to patients that are new to it as well.
     return np.hstack(
         [
-            CalibratedClassifierCV(_model(), cv=case.folds(), ensemble=ensemble)
+            CalibratedClassifierCV(case.model(), cv=case.folds(), ensemble=ensemble)
             .fit(case.X, case.y)
             .predict_proba(case.X)
             for ensemble in (True, False)
@@ -273,29 +312,29 @@ def calibrated(case):
 
 
 def tuned_threshold(case):
-    tuned = TunedThresholdClassifierCV(_model(), cv=case.folds()).fit(case.X, case.y)
+    tuned = TunedThresholdClassifierCV(case.model(), cv=case.folds()).fit(case.X, case.y)
     return np.r_[tuned.best_threshold_, tuned.predict(case.X)]
 
 
 def fixed_threshold(case):
-    fixed = FixedThresholdClassifier(_model(), threshold=0.3, response_method="predict_proba")
+    fixed = FixedThresholdClassifier(case.model(), threshold=0.3, response_method="predict_proba")
     return fixed.fit(case.X, case.y).predict(case.X)
 
 
 def frozen(case):
-    fitted = FrozenEstimator(_model().fit(case.X, case.y))
+    fitted = FrozenEstimator(case.model().fit(case.X, case.y))
     return CalibratedClassifierCV(fitted, cv=case.folds()).fit(case.X, case.y).predict_proba(case.X)
 
 
 def one_vs_rest(case):
-    return OneVsRestClassifier(_model()).fit(case.X, Y3).predict_proba(case.X)
+    return OneVsRestClassifier(case.model()).fit(case.X, Y3).predict_proba(case.X)
 
 
 def roc_display(case):
     if parse_version(sklearn.__version__) < parse_version("1.7"):
         raise SkipTest("RocCurveDisplay.from_cv_results is new in scikit-learn 1.7.")
     result = cross_validate(
-        _model(),
+        case.model(),
         case.X,
         case.y,
         cv=case.splitter(),
@@ -311,7 +350,7 @@ def roc_display(case):
 def learning_curve_display(case):
     # It takes no params=, so that a list cannot give its groups under metadata routing.
     display = LearningCurveDisplay.from_estimator(
-        _model(), case.X, case.y, cv=case.folds(), train_sizes=[0.5, 1.0]
+        case.model(), case.X, case.y, cv=case.folds(), train_sizes=[0.5, 1.0]
     )
     matplotlib.pyplot.close(display.figure_)
     return np.hstack([display.train_scores, display.test_scores])
@@ -346,13 +385,13 @@ LIST_NEEDS_ROUTING = {nested_search}
 
 
 @cache
-def _numbers_of_the_list(tool, routing):
+def _reference(tool, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
-        return tool(Case("list", routing))
+        return tool(Case("numbers", routing))
 
 
 @pytest.mark.parametrize("routing", [False, True], ids=["plain", "routing"])
-@pytest.mark.parametrize("container", ["list", "object array", "BagArray", "DataFrame"])
+@pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.__name__)
 def test_tool(tool, container, routing):
     case = Case(container, routing)
@@ -371,7 +410,7 @@ def test_tool(tool, container, routing):
         numbers = tool(case)
     assert np.isfinite(numbers).all()
     like = routing if tool is permutation_test else tool in LIST_NEEDS_ROUTING
-    np.testing.assert_allclose(numbers, _numbers_of_the_list(tool, like), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(numbers, _reference(tool, like), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("container", ["list", "BagArray", "DataFrame"])
@@ -387,51 +426,223 @@ def test_the_spy_sees_a_split_patient(container):
         ).fit(case.X, case.y)
 
 
-# -- an estimator on bags of its own in the tools that clone and refit it -----------------------
+# -- estimators on bags of their own in the tools that clone and refit them --------------------
+
+
+def _misvm(case, **params):
+    return case.on_bags(make_pipeline(PatientSpy(), MISVM(random_state=0, **params)))
 
 
 def _misvm_scores(case):
-    model = make_pipeline(PatientSpy(), InstanceTransformer(StandardScaler()), MISVM())
+    steps = PatientSpy(), InstanceTransformer(StandardScaler()), MISVM()
+    model = case.on_bags(make_pipeline(*steps))
     return cross_val_score(
         model, case.X, case.y, cv=case.splitter(), scoring="roc_auc", **case.groups()
     )
 
 
 def _misvm_searched(case):
-    model = make_pipeline(PatientSpy(), MISVM(random_state=0))
-    search = GridSearchCV(model, {"misvm__C": [0.1, 10.0]}, cv=case.folds(), scoring="roc_auc")
+    grid = {"misvm__C": [0.1, 10.0]}
+    search = GridSearchCV(_misvm(case), grid, cv=case.folds(), scoring="roc_auc")
     search.fit(case.X, case.y)
     return np.r_[search.cv_results_["mean_test_score"], search.decision_function(case.X)]
 
 
 def _misvm_calibrated(case):
-    model = make_pipeline(PatientSpy(), MISVM(kernel="linear", random_state=0))
+    model = _misvm(case, kernel="linear")
     fitted = CalibratedClassifierCV(model, cv=case.folds(), ensemble=False).fit(case.X, case.y)
     return fitted.predict_proba(case.X)
 
 
 def _misvm_stacked(case):
-    svm = make_pipeline(PatientSpy(), MISVM(random_state=0))
-    stack = StackingClassifier([("svm", svm), ("mean", _model())], cv=case.folds())
+    stack = StackingClassifier([("svm", _misvm(case)), ("mean", case.model())], cv=case.folds())
     return stack.fit(case.X, case.y).predict_proba(case.X)
 
 
 def _misvm_three_classes(case):
-    model = make_pipeline(PatientSpy(), MISVM(random_state=0))
-    return OneVsRestClassifier(model).fit(case.X, Y3).decision_function(case.X)
+    return OneVsRestClassifier(_misvm(case)).fit(case.X, Y3).decision_function(case.X)
+
+
+def _attention(case, spy=True):
+    network = AttentionMILClassifier(
+        hidden_layer_sizes=(8,), learning_rate_init=0.02, max_iter=3, random_state=0
+    )
+    steps = PatientSpy(), InstanceTransformer(StandardScaler()), network
+    return case.on_bags(make_pipeline(*steps[0 if spy else 1 :]))
+
+
+def _attention_scores(case):
+    return cross_val_score(
+        _attention(case), case.X, case.y, cv=case.splitter(), scoring="roc_auc", **case.groups()
+    )
+
+
+def _attention_predictions(case):
+    return cross_val_predict(
+        _attention(case),
+        case.X,
+        case.y,
+        cv=case.splitter(),
+        method="predict_proba",
+        **case.groups(),
+    )
+
+
+def _attention_searched(case):
+    grid = {"attentionmilclassifier__learning_rate_init": [1e-4, 1e-2]}
+    search = GridSearchCV(
+        _attention(case, spy=False),
+        grid,
+        cv=case.splitter(),
+        n_jobs=case.n_jobs,
+        scoring="roc_auc",
+    )
+    return _search_numbers(search, case)
+
+
+def _attention_curve(case):
+    result = learning_curve(
+        _attention(case),
+        case.X,
+        case.y,
+        cv=case.splitter(),
+        scoring="neg_log_loss",
+        train_sizes=[0.5, 1.0],
+        **case.groups(),
+    )
+    return np.hstack([result[1], result[2]])
+
+
+def _attention_stacked(case):
+    members = [("attention", _attention(case)), ("mean", case.model())]
+    stack = StackingClassifier(members, cv=case.folds())
+    return stack.fit(case.X, case.y).predict_proba(case.X)
+
+
+def _attention_voting(case):
+    members = [("attention", _attention(case)), ("mean", case.model())]
+    return VotingClassifier(members, voting="soft").fit(case.X, case.y).predict_proba(case.X)
+
+
+def _attention_calibrated(case):
+    calibrated = CalibratedClassifierCV(_attention(case), cv=case.folds())
+    return calibrated.fit(case.X, case.y).predict_proba(case.X)
+
+
+def _attention_tuned(case):
+    tuned = TunedThresholdClassifierCV(_attention(case), cv=case.folds()).fit(case.X, case.y)
+    return np.r_[tuned.best_threshold_, tuned.predict(case.X)]
+
+
+def _attention_fixed(case):
+    fixed = FixedThresholdClassifier(
+        _attention(case), threshold=0.5, response_method="predict_proba"
+    )
+    return fixed.fit(case.X, case.y).predict(case.X)
+
+
+def _attention_frozen(case):
+    fitted = FrozenEstimator(_attention(case).fit(case.X, case.y))
+    return CalibratedClassifierCV(fitted, cv=case.folds()).fit(case.X, case.y).predict_proba(case.X)
+
+
+def _attention_three_classes(case):
+    return OneVsRestClassifier(_attention(case)).fit(case.X, Y3).predict_proba(case.X)
 
 
 @pytest.mark.parametrize("routing", [False, True], ids=["plain", "routing"])
-@pytest.mark.parametrize("container", ["object array", "BagArray", "DataFrame"])
+@pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(
     "tool",
-    [_misvm_scores, _misvm_searched, _misvm_calibrated, _misvm_stacked, _misvm_three_classes],
-    ids=lambda tool: tool.__name__,
+    [
+        _misvm_scores,
+        _misvm_searched,
+        _misvm_calibrated,
+        _misvm_stacked,
+        _misvm_three_classes,
+        _attention_scores,
+        _attention_predictions,
+        _attention_searched,
+        _attention_curve,
+        _attention_stacked,
+        _attention_voting,
+        _attention_calibrated,
+        _attention_tuned,
+        _attention_fixed,
+        _attention_frozen,
+        _attention_three_classes,
+    ],
+    ids=lambda tool: tool.__name__.strip("_"),
 )
-def test_misvm_in_tool(tool, container, routing):
+def test_estimator_on_bags_in_tool(tool, container, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
         numbers = tool(Case(container, routing))
-    np.testing.assert_allclose(numbers, _numbers_of_the_list(tool, False), rtol=1e-5, atol=1e-7)
+    assert np.ptp(numbers) > 0
+    np.testing.assert_allclose(numbers, _reference(tool, False), rtol=1e-5, atol=1e-7)
+
+
+# -- some tools by hand: a loop over the folds, with clones fitted on slices of the list ---------
+
+
+def _by_hand(model, train, test):
+    """A model fitted on some bags, and its probabilities for others."""
+    fitted = clone(model).fit([BAGS[i] for i in train], Y[train])
+    return fitted, fitted.predict_proba([BAGS[i] for i in test])
+
+
+FOLDS = list(StratifiedGroupKFold(3).split(np.zeros(len(Y)), Y, GROUPS))
+MODELS = {"statistics": lambda case: case.model(), "attention": _attention}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_cross_validation_is_the_loop_over_the_folds(model, container):
+    expected, scores = np.empty((len(Y), 2)), []
+    for train, test in FOLDS:
+        _, expected[test] = _by_hand(model(Case("list")), train, test)
+        scores.append(roc_auc_score(Y[test], expected[test, 1]))
+    case = Case(container)
+    told = {"cv": case.splitter(), **case.groups()}
+    predicted = cross_val_predict(model(case), case.X, Y, method="predict_proba", **told)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-6)
+    actual = cross_val_score(model(case), case.X, Y, scoring="roc_auc", **told)
+    np.testing.assert_allclose(actual, scores)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_stacking_is_the_regression_on_out_of_fold_predictions(model, container):
+    everything = np.arange(len(Y))
+    inside = np.empty(len(Y))
+    for train, test in FOLDS:
+        inside[test] = _by_hand(model(Case("list")), train, test)[1][:, 1]
+    final = LogisticRegression().fit(inside[:, None], Y)
+    refitted = _by_hand(model(Case("list")), everything, everything)[1][:, 1]
+    case = Case(container)
+    stack = StackingClassifier([("one", model(case))], cv=case.folds()).fit(case.X, Y)
+    expected = final.predict_proba(refitted[:, None])
+    np.testing.assert_allclose(stack.predict_proba(case.X), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_grid_search_is_the_loop_over_the_grid(container):
+    (name, values), *_ = GRID.items()
+    expected = [
+        np.mean(
+            [
+                roc_auc_score(
+                    Y[test], _by_hand(_model().set_params(**{name: value}), *fold)[1][:, 1]
+                )
+                for fold in FOLDS
+                for test in fold[1:]
+            ]
+        )
+        for value in values
+    ]
+    case = Case(container)
+    search = GridSearchCV(case.model(), GRID, cv=case.splitter(), scoring="roc_auc")
+    search.fit(case.X, Y, **case.fit_groups())
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
 
 
 # -- clone, names, pages ---------------------------------------------------------------------
@@ -445,7 +656,7 @@ def test_clone_of_a_nested_search_is_unfitted():
     np.testing.assert_array_equal(copy.fit(case.X, case.y).predict(case.X), search.predict(case.X))
 
 
-@pytest.mark.parametrize("container", ["list", "object array", "BagArray", "DataFrame"])
+@pytest.mark.parametrize("container", CONTAINERS)
 def test_set_output_through_a_pipeline(container):
     case = Case(container)
     table = (
@@ -465,17 +676,56 @@ def test_set_output_uses_feature_names():
     assert list(steps.get_feature_names_out()) == list(table.columns)
 
 
-@pytest.mark.parametrize(
-    ("estimator", "page"),
-    [
-        (BagStatistics(), "milkit.embedding.BagStatistics"),
-        (InstanceTransformer(StandardScaler()), "milkit.preprocessing.InstanceTransformer"),
-        (SetKernel(), "milkit.kernels.SetKernel"),
-        (MISVM(), "milkit.svm.MISVM"),
-        (make_pipeline(BagStatistics(), LogisticRegression()), "milkit.embedding.BagStatistics"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
-)
-def test_html_links_to_the_documentation(estimator, page):
-    html = estimator._repr_html_()
-    assert f"https://milkit.readthedocs.io/en/stable/api/generated/{page}.html" in html
+def test_clone_of_a_bag_array_is_a_copy():
+    X = BagArray.from_list(
+        BAGS,
+        names=[f"bag-{i}" for i in range(len(BAGS))],
+        groups=GROUPS,
+        covariates={"age": Y + 40.0},
+        instance_data={"row": [np.arange(len(bag)) for bag in BAGS]},
+    )[::-2]
+    copy = clone(X, safe=False)  # as scikit-learn clones a parameter that is no estimator
+    assert type(copy) is BagArray
+    assert not np.shares_memory(copy.instances, X.instances)
+    for first, second in zip(copy, X, strict=True):
+        np.testing.assert_array_equal(first, second)
+    for column in ("names", "groups"):
+        np.testing.assert_array_equal(getattr(copy, column), getattr(X, column))
+    assert copy.covariates.equals(X.covariates)
+    np.testing.assert_array_equal(copy.instance_data["row"], X.instance_data["row"])
+    with pytest.raises(TypeError, match="does not implement a 'get_params' method"):
+        clone(X)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_clone_of_a_fitted_estimator_is_unfitted(estimator):
+    with ignore_warnings(category=ConvergenceWarning):
+        model = clone(estimator).fit(BAGS, Y)
+    copy = clone(model)
+    assert not [name for name in vars(copy) if name.endswith("_")]
+    assert repr(copy.get_params()) == repr(model.get_params()) == repr(estimator.get_params())
+    assert "random_state" not in copy.get_params() or copy.random_state is None
+
+
+PAGES = {cls: name for name, cls in public_names().items() if inspect.isclass(cls)}
+
+
+def _links(estimator):
+    return re.findall(
+        r"https://milkit\.readthedocs\.io/en/stable/api/generated/([\w.]+)\.html",
+        estimator._repr_html_(),
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_html_links_to_the_documentation(estimator):
+    cls = type(estimator)
+    assert set(_links(estimator)) == {PAGES[cls]}
+    assert PAGES[cls] == f"{cls.__module__.rpartition('._')[0]}.{cls.__name__}"
+
+
+def test_html_of_a_pipeline_links_every_step():
+    model = make_pipeline(
+        InstanceTransformer(StandardScaler()), BagStatistics(), LogisticRegression()
+    )
+    assert set(_links(model)) == {PAGES[InstanceTransformer], PAGES[BagStatistics]}

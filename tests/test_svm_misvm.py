@@ -674,3 +674,10 @@ def test_classical_data(name, params):
     assert model.objective_[0] - dual == pytest.approx(
         model.relative_gap_[0] * model.objective_[0], abs=1e-6 * model.objective_[0]
     )
+
+
+@pytest.mark.parametrize("margin", ["bag", "instance"])
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(margin):
+    X = BagArray(np.zeros((400_000, 1)), [0, 100_000, 200_000, 300_000, 400_000])
+    with pytest.raises(MemoryError, match=r"needs about \d+ GB, and this machine has \d+ GB"):
+        MISVM(margin=margin, gamma=1.0).fit(X, [0, 1, 0, 1])

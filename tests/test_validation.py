@@ -1,5 +1,7 @@
 """The door: containers of bags, bad input, y, weights and groups."""
 
+from collections import deque
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -231,12 +233,13 @@ BAD = {
         r"Bag 1 has instances of shape \(3, 4, 4\), but bag 0 has",
     ),
     "row among bags": (with_bag(np.ones(3)), BagShapeError, r"Bag 1 .* bag.reshape\(1, -1\)"),
-    "None among bags": (with_bag(None), BagShapeError, r"Bag 1 has shape \(\)"),
-    "None first": (with_bag(None, at=0), BagShapeError, r"Bag 0 has shape \(\)"),
+    "None among bags": (with_bag(None), BagShapeError, "Bag 1 is None; drop it and its label"),
+    "None first": (with_bag(None, at=0), BagShapeError, "Bag 0 is None; drop it"),
+    "NaN among bags": (with_bag(np.nan), BagShapeError, "Bag 1 is nan; drop it"),
     "None first in a frame": (
         pd.DataFrame({"bag": with_bag(None, at=0)}),
         BagShapeError,
-        r"Bag 0 has shape \(\)",
+        "Bag 0 is (None|nan); drop it and its label",
     ),
     "NaN": (with_bag([[1, 2, 3], [1, np.nan, 3]]), ValueError, "Bag 1 has NaN in instance 1"),
     "infinity": (with_bag([[1, -np.inf, 3]]), ValueError, "Bag 1 has infinity .* in instance 0"),
@@ -255,6 +258,29 @@ BAD = {
     "one row": (np.ones(4), ValueError, "Expected 2D array, got 1D array"),
     "numeric Series": (pd.Series(np.ones(4)), ValueError, "2-dimensional container"),
     "dict": (dict(enumerate(GOOD)), TypeError, r"Got dict instead. Pass list\(X.values\(\)\)"),
+    "values of a dict": (dict(enumerate(GOOD)).values(), TypeError, r"Pass list\(X\)"),
+    "deque": (deque(GOOD), TypeError, r"Got deque instead. Pass list\(X\)"),
+    "groupby": (
+        pd.DataFrame({"slide": list("abcd"), "x": 1.0}).groupby("slide"),
+        TypeError,
+        r"Got DataFrameGroupBy instead. Pass list\(X\)",
+    ),
+    "list of a groupby": (
+        list(pd.DataFrame({"slide": list("abcd"), "x": 1.0}).groupby("slide")),
+        TypeError,
+        r"Pass \[bag for _, bag in X\]",
+    ),
+    "list of a groupby of a list": (
+        list(pd.DataFrame({"slide": list("abcd"), "x": 1.0}).groupby(["slide"])),
+        TypeError,
+        r"Pass \[bag for _, bag in X\]",
+    ),
+    "pairs": ([(f"s{i}", bag) for i, bag in enumerate(GOOD)], TypeError, "pairs of a name and a"),
+    "class": (BagArray, TypeError, "must be a collection of bags.* Got type instead"),
+    "empty column of objects": (np.empty((0, 1), dtype=object), ValueError, "Got no bags"),
+    "one object": (np.array(None, dtype=object), ValueError, "Expected 2D array"),
+    "masked table": (np.ma.masked_equal(np.eye(4), 0), ValueError, "X is a masked array"),
+    "masked bags": (np.ma.masked_equal(np.zeros((4, 2, 3)), 0), ValueError, "X is a masked array"),
     "string": ("bags", TypeError, "must be a collection of bags.* Got str instead"),
     "bytes": (b"bags", TypeError, "Got bytes instead"),
     "generator": ((bag for bag in GOOD), TypeError, r"Got generator instead. Pass list\(X\)"),
@@ -307,6 +333,24 @@ def test_nan_is_named_in_the_view_s_own_order():
     with pytest.raises(ValueError, match=r"Bag 2 \('b'\) has NaN in instance 1"):
         MeanClassifier().fit(X[[3, 0, 1]], [0, 1, 0])
     MeanClassifier().fit(X[[3, 0]], [0, 1])  # the NaN is not in this view
+
+
+def test_the_message_on_nan_is_short_and_for_bags():
+    with pytest.raises(ValueError, match=r"InstanceTransformer\(SimpleImputer\(\)\)") as caught:
+        MeanClassifier().fit(with_bag([[1, np.nan, 3]]), Y)
+    assert "HistGradient" not in str(caught.value)
+
+
+def test_three_dimensional_tensor_of_torch():
+    torch = pytest.importorskip("torch")
+    X = torch.ones(4, 3, 2)
+    assert not reads_as_table(X)
+    assert as_bag_array(X).sizes.tolist() == [3, 3, 3, 3]
+    assert MeanClassifier().fit(X, [0, 1, 0, 1]).instance_shape_ == (2,)
+    with pytest.raises(BagShapeError, match=r"is ambiguous"):
+        as_bag_array(torch.ones(4, 3, 2, 2))
+    with pytest.raises(BagShapeError, match=r"X is not an array.*detach\(\)"):
+        as_bag_array(X.requires_grad_())
 
 
 def test_infinity_behind_allowed_nan_is_named():
@@ -396,6 +440,33 @@ def test_bad_y(X):
         model.fit(X, np.ones((4, 2)))
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["no", "yes", np.nan, "yes"],
+        ["no", "yes", None, "yes"],
+        [0, 1, pd.NA, 1],
+        [0, 1, np.nan, 1],
+        np.array(["no", "yes", np.nan, "yes"], dtype=object),
+        np.array(["no", "yes", None, "yes"], dtype=object),
+        pd.Series(["no", "yes", pd.NA, "yes"], dtype="string"),
+        pd.Series(["no", "yes", None, "yes"], dtype="category"),
+        pd.Series([0, 1, pd.NA, 1], dtype="Int64"),
+    ],
+)
+def test_missing_labels_are_named(y):
+    for X in (GOOD, np.eye(4)):
+        with pytest.raises(ValueError, match=r"Bag 2 has no label; drop the bag, or"):
+            MeanClassifier().fit(X, y)
+    with pytest.raises(ValueError, match=r"Bag 2 \('c'\) has no label"):
+        MeanClassifier().fit(pd.Series(GOOD, index=list("abcd")), y)
+
+
+def test_labels_of_several_types_are_refused():
+    with pytest.raises(ValueError, match=r"Unknown label type|labels of several kinds"):
+        MeanClassifier().fit(GOOD, [0, "0", 0, "0"])
+
+
 def test_bad_y_for_a_table():
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         MeanClassifier().fit(np.eye(4), Y[:3])
@@ -443,6 +514,33 @@ def test_y_as_a_covariate_is_refused(leak, y):
     X = BagArray.from_list(GOOD, covariates=frame[["leak"]])
     with pytest.raises(ValueError, match="Covariate 'leak' is identical to y"):
         MeanClassifier().fit(X, y)
+
+
+def test_recoded_y_as_a_covariate_is_refused():
+    bags, y = make_bags([2] * 20), np.array(["no", "yes"] * 10)
+
+    def fit(covariate, y=y, n=20):
+        X = BagArray.from_list(bags[:n], covariates={"leak": covariate[:n]})
+        return MeanClassifier().fit(X, y[:n])
+
+    sick = (y == "yes").astype(int)
+    for leak in (sick, 1.0 - sick, np.where(sick, "M", "B"), np.where(sick, 7.0, np.nan)):
+        with pytest.raises(ValueError, match=r"identical to y but for its coding.*X.with_columns"):
+            fit(leak)
+    three = np.arange(20) % 3
+    with pytest.raises(ValueError, match="identical to y but for its coding"):
+        fit(np.array(["a", "b", "c"])[three], y=three)
+    fit(sick, n=18)  # so few bags may agree by chance
+    rare = np.array([1, 1] + [0] * 18)
+    fit(rare, y=np.where(rare, "yes", "no"))
+    fit(np.arange(20))  # more values than labels
+    other = sick.copy()
+    other[0] = 1
+    fit(other)
+    fit(np.ones(20))
+    # Every real number has a value of its own, and so has every target.
+    X = BagArray.from_list(bags, covariates={"age": np.arange(20.0)})
+    validate_bags(BaseEstimator(), X, 2 * np.arange(20.0) + 1, y_numeric=True)
 
 
 def test_covariates_with_missing_values_are_no_leak():
@@ -526,8 +624,10 @@ def test_check_bag_weight():
         check_bag_weight([1, -1, 1, 1], X)
     with pytest.raises(ValueError, match="at least one non-zero"):
         check_bag_weight([0, 0, 0, 0], X)
-    with pytest.raises(ValueError, match=r"sample_weight.shape == \(3,\), expected \(4,\)"):
+    with pytest.raises(ValueError, match="sample_weight has 3 entries, but X has 4 bags"):
         check_bag_weight([1, 1, 1], X)
+    with pytest.raises(ValueError, match="one weight per bag, not per instance"):
+        check_bag_weight(np.ones(10), X)
     with pytest.raises(ValueError, match="contains NaN"):
         check_bag_weight([1, np.nan, 1, 1], X)
 
@@ -540,6 +640,7 @@ def test_resolve_groups():
     assert resolve_groups(X, [7, 8, 9, 7]).tolist() == [7, 8, 9, 7]
     assert resolve_groups(GOOD) is None
     assert resolve_groups(GOOD, pd.Series([1, 2, 3, 1])).tolist() == [1, 2, 3, 1]
+    assert resolve_groups(GOOD, [1, "1", "a", 1]).tolist() == [1, "1", "a", 1]
     frame = pd.DataFrame({"bag": GOOD, "patient": [1, 2, 3, 1]})
     assert resolve_groups(frame, group="patient").tolist() == [1, 2, 3, 1]
     assert resolve_groups(frame) is None
@@ -555,6 +656,11 @@ def test_resolve_groups_refuses():
         resolve_groups(GOOD, [1, 2, 3])
     with pytest.raises(ValueError, match="Bag 2 has no group"):
         resolve_groups(GOOD, [1, 2, np.nan, 3])
+    for missing in (np.nan, None, pd.NA):
+        with pytest.raises(ValueError, match="Bag 2 has no group"):
+            resolve_groups(GOOD, ["a", "b", missing, "a"])
+    with pytest.raises(ValueError, match=r"Bag 1 \('q'\) has no group"):
+        resolve_groups(X.with_columns(names=list("pqrs")), ["a", None, "b", "a"])
     with pytest.raises(ValueError, match="names a column of a DataFrame, but X is a list"):
         resolve_groups(GOOD, group="patient")
     frame = pd.DataFrame({"bag": GOOD, "patient": ["a", None, "b", "a"]})

@@ -63,7 +63,9 @@ def test_dict_with_a_class_that_a_fold_lacks():
             {"a": 1, "z": 2},
             r"class_weight names \['z'\], which are no labels, and not \['b', 'c'\]",
         ),
-        ({"a": -1}, "class_weight must not be negative"),
+        ({"a": -1}, "class_weight must be finite and not negative"),
+        ({"a": np.nan}, "class_weight must be finite"),
+        ({"a": np.inf}, "class_weight must be finite"),
         ({"a": 0, "b": 0, "c": 0}, "nor all zero"),
     ],
 )

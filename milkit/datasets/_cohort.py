@@ -121,6 +121,11 @@ def make_blood_smear_cohort(
     (X, y) : tuple of BagArray and ndarray
         Only if ``return_X_y`` is True.
 
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or out of range.
+
     See Also
     --------
     age_from_birth_date : Age in years, where a table holds dates of birth.

@@ -82,9 +82,10 @@ def make_mil_classification(
         How sizes are spread over a pair ``bag_size``; "lognormal" gives many small bags and
         a few large ones.
     witness_rate : float, default=0.2
-        Expected share of positive instances, in [0, 1]. A positive bag gets more where the
-        assumption asks for more. Under "threshold" and "presence" negative bags are drawn
-        with the same rate and kept below what would make them positive.
+        Rate at which instances are drawn to be positive, in [0, 1], *before* the assumption
+        is enforced: a positive bag with fewer than it asks for gets as many (so that in small
+        bags the share is higher than this), and under "threshold" and "presence" negative
+        bags are drawn with the same rate and cut down to what leaves them negative.
     n_informative : int, default=5
         Number of features, the first ones, in which concepts differ from the background.
     class_sep : float, default=2.0

@@ -76,7 +76,8 @@ def _cached(number, archive, data_home, download_if_missing, base_url):
         # The archive publishes no checksum and its zip files are packed anew now and then, so
         # there is none to compare with. The content is checked instead, when it is parsed.
         return pooch.retrieve(url, known_hash=None, fname=archive, path=folder)
-    except Exception as error:  # pooch passes on whatever its protocol's library raises
+    # What requests raises is an OSError; pooch has a ValueError for an unknown protocol.
+    except (OSError, ValueError) as error:
         response = getattr(error, "response", None)
         if response is not None:
             response.close()  # a refused request would else leave its connection open

@@ -100,7 +100,7 @@ class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
                     f"Unknown statistic {statistic!r}; expected any of {list(_STATISTICS)} or a "
                     "quantile between 0 and 1."
                 )
-        validate_bags(self, X, dtype=[np.float64, np.float32])
+        validate_bags(self, X, dtype=[np.float64, np.float32], instance_data=False)
         return self
 
     def transform(self, X):
@@ -116,7 +116,9 @@ class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
             Statistic by statistic in the order of ``statistics``, feature by feature.
         """
         check_is_fitted(self)
-        bags = validate_bags(self, X, reset=False, dtype=[np.float64, np.float32])
+        bags = validate_bags(
+            self, X, reset=False, dtype=[np.float64, np.float32], instance_data=False
+        )
         flat, offsets = bags.flat()
         n_bags, n_features = len(bags), bags.n_features
         columns = {

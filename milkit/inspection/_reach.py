@@ -13,6 +13,13 @@ __all__ = ["attention_weights", "predict_instances", "score_instances"]
 # Travels through bags-to-bags steps with the instances, and tells where each came from.
 _POSITION = "milkit_position"
 
+# Which estimators of milkit have each output.
+_HAVE = {
+    "score_instances": "MISVM or AttentionMILClassifier",
+    "attention_weights": "AttentionMILClassifier",
+    "predict_instances": "MISVM",
+}
+
 # Wrappers that hold one fitted estimator, and where.
 _SINGLE = ("best_estimator_", "estimator_")
 
@@ -127,12 +134,17 @@ def predict_instances(estimator, X):
 
 
 def _aligned(estimator, X, method):
+    if estimator is None or isinstance(estimator, type):
+        raise TypeError(
+            f"estimator must be a fitted estimator, such as MISVM().fit(X, y). Got {estimator!r} "
+            "instead."
+        )
+    bags = as_bag_array(X)
     if reads_as_table(X):
         raise BagShapeError(
             f"{method} needs bags, but got one 2-D table, which may be a single bag. Pass [bag] "
             "for one bag, or a list of bags."
         )
-    bags = as_bag_array(X)
     positions = np.arange(bags.n_instances)
     bags = bags.with_columns(instance_data={**bags.instance_data, _POSITION: positions})
     return split_by_bag(_values(estimator, bags, method), bags)
@@ -153,6 +165,10 @@ def _values(estimator, bags, method):
     for name in _SINGLE:
         if hasattr(estimator, name):
             return _values(getattr(estimator, name), bags, method)
+    if hasattr(estimator, "cv_results_"):
+        raise TypeError(
+            f"{type(estimator).__name__} holds no fitted estimator; {method} needs refit=True."
+        )
     if hasattr(estimator, "calibrated_classifiers_"):
         members = [member.estimator for member in estimator.calibrated_classifiers_]
         return _mean_of_members(members, bags, method)
@@ -161,9 +177,9 @@ def _values(estimator, bags, method):
     if hasattr(estimator, "estimator"):  # FrozenEstimator
         return _values(estimator.estimator, bags, method)
     raise TypeError(
-        f"{type(estimator).__name__} has no {method}. It needs an estimator that works on "
-        "instances, such as MISVM or AttentionMILClassifier, alone or inside a Pipeline, a search "
-        "or a calibration or threshold wrapper."
+        f"{type(estimator).__name__} has no {method}. It needs an estimator such as "
+        f"{_HAVE[method]}, alone or inside a Pipeline, a search or a calibration or threshold "
+        "wrapper."
     )
 
 

@@ -115,6 +115,17 @@ def set_kernel(X, Z=None, *, kernel="rbf", gamma="scale", degree=3, coef0=1.0, n
     -------
     K : ndarray of shape (n_X, n_Z)
 
+    Raises
+    ------
+    ValueError
+        If the bags are not usable (the bag is named), X and Z have different features, or
+        k(X, X) < 0 with ``normalize="cosine"``.
+
+    References
+    ----------
+    .. [1] T. Gärtner, P. A. Flach, A. Kowalczyk, A. J. Smola, "Multi-instance kernels",
+           ICML 2002.
+
     Examples
     --------
     >>> import numpy as np
@@ -232,9 +243,15 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the bags are not usable (the bag is named), or k(X, X) < 0 with
+            ``normalize="cosine"``.
         """
         self._validate_params()
-        bags = validate_bags(self, X, dtype=np.float64)
+        bags = validate_bags(self, X, dtype=np.float64, instance_data=False)
         self._keep(bags)
         self.self_kernel_ = _raw_self(bags, self.kernel, self._params())
         if self.normalize == "cosine":
@@ -261,7 +278,7 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             If the kernel is not positive semi-definite and ``normalize="cosine"``.
         """
         self._validate_params()
-        bags = validate_bags(self, X, dtype=np.float64)
+        bags = validate_bags(self, X, dtype=np.float64, instance_data=False)
         self._keep(bags)
         K = _raw(bags, bags, self.kernel, self._params())
         self.self_kernel_ = np.diag(K).copy()
@@ -290,7 +307,7 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         K : ndarray of shape (n_bags, n_training_bags)
         """
         check_is_fitted(self)
-        bags = validate_bags(self, X, reset=False, dtype=np.float64)
+        bags = validate_bags(self, X, reset=False, dtype=np.float64, instance_data=False)
         K = _raw(bags, self.bags_, self.kernel, self._params())
         own = None
         if self.normalize == "cosine":

@@ -82,8 +82,10 @@ def bootstrap_interval(
         Groups are drawn with replacement, and all bags of a group come along as often as
         it is drawn. None draws bags, which is right only if bags are independent.
     folds : array-like of shape (n_bags,), default=None
-        Test fold of each bag; the metric is then computed in each fold and averaged. Folds
-        without a defined value in a resample are left out of that resample's mean.
+        Test fold of each bag; the metric is then computed in each fold and averaged. In a
+        resample each fold has the weight (groups drawn in it) / (groups it holds), so that
+        with one group in each fold this is the bootstrap of groups; folds without a defined
+        value have weight 0.
     n_resamples : int, default=2000
         Number of resamples.
     confidence_level : float, default=0.95
@@ -248,13 +250,16 @@ def resample(metric, codes, blocks, n_resamples, confidence_level, random_state)
             stacklevel=3,
         )
         return BootstrapInterval(np.nan, np.nan, np.nan, n_resamples, n_resamples, confidence_level)
+    held_groups = [np.unique(codes[rows]) for rows in blocks]
     values = []
     step = max(1, _CHUNK // len(codes))
     for start in range(0, n_resamples, step):
         n = min(step, n_resamples - start)
         drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n)
         weights = drawn.astype(float)[:, codes]
-        values.append(_mean_of_defined([metric(rows, weights[:, rows]) for rows in blocks]))
+        of_blocks = np.array([metric(rows, weights[:, rows]) for rows in blocks])
+        share_drawn = np.array([drawn[:, held].mean(axis=1) for held in held_groups])
+        values.append(_mean_of_defined(of_blocks, share_drawn))
     values = np.concatenate(values)
     defined = values[~np.isnan(values)]
     n_undefined = len(values) - len(defined)
@@ -272,9 +277,8 @@ def resample(metric, codes, blocks, n_resamples, confidence_level, random_state)
     )
 
 
-def _mean_of_defined(values):
-    values = np.array(values)
+def _mean_of_defined(values, weights):
     known = ~np.isnan(values)
-    count = known.sum(axis=0)
-    total = np.where(known, values, 0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+    weight = np.where(known, weights, 0).sum(axis=0)
+    total = np.where(known, values * weights, 0).sum(axis=0)
+    return np.divide(total, weight, out=np.full(len(total), np.nan), where=weight > 0)

@@ -49,10 +49,12 @@ def cross_val_interval(
         Any of "accuracy", "balanced_accuracy", "roc_auc", "average_precision", and
         callables ``metric(y_true, y_pred)`` that get predicted labels or values.
     groups : array-like of shape (n_bags,), default=None
-        Groups of the bags, drawn whole. They must agree with those inside X. If there are
-        none at all, bags are drawn.
+        Groups of the bags, drawn whole. They must agree with those inside X. **If there are
+        none at all, bags are drawn**, and where a patient has several the intervals are far
+        too narrow: look at ``n_units`` of the table.
     group : str, default=None
-        The column that holds the groups where X is a DataFrame.
+        The column that holds the groups where X is a DataFrame with a column of arrays. In a
+        DataFrame of numbers the column would be a feature, so that is refused.
     n_resamples : int, default=2000
         Number of resamples, the same for every metric.
     confidence_level : float, default=0.95
@@ -62,12 +64,16 @@ def cross_val_interval(
 
     Returns
     -------
-    table : DataFrame of shape (n_rows, 4)
-        Columns ``value``, ``low``, ``high`` and ``n_undefined`` (resamples left out). A row
-        for every metric, averaged over folds, as scikit-learn does it: "accuracy". Two rows
-        for metrics of ranking: "mean per-fold AUC" and "pooled AUC". Under repeated
+    table : DataFrame of shape (n_rows, 5)
+        Columns ``value``, ``low``, ``high``, ``n_undefined`` (resamples left out) and
+        ``n_units``, the number of independent units that were resampled: groups, or bags if
+        no groups were found. A row for every metric, averaged over folds, as scikit-learn
+        does it: "accuracy". Two rows for metrics of ranking: "mean per-fold AUC" and "pooled
+        AUC". Under repeated
         cross-validation pooled values are computed in each repetition and averaged, and a
-        group that is drawn comes with all its appearances.
+        group that is drawn comes with all its appearances. Folds that do not test every bag
+        once in each repetition, as those of shuffle splits, are no repetition: pooled values
+        are then computed in each split and averaged, like the mean per-fold ones.
 
     Raises
     ------
@@ -83,6 +89,11 @@ def cross_val_interval(
     See Also
     --------
     bootstrap_interval : The same for given predictions; it says what the interval covers.
+
+    References
+    ----------
+    .. [1] Efron, Tibshirani (1993). An introduction to the bootstrap, chapter 13.
+    .. [2] Field, Welsh (2007). Bootstrapping clustered data. JRSS B 69, 369-390.
 
     Examples
     --------
@@ -116,8 +127,9 @@ def cross_val_interval(
     groups = find_groups(X, groups, group=group)
     codes = np.arange(len(y)) if groups is None else encode_groups(groups)[0]
     rows = np.concatenate(tests)
+    units = np.unique(codes[rows], return_inverse=True)[1]
     folds = np.split(np.arange(len(rows)), np.cumsum([len(test) for test in tests])[:-1])
-    repetitions = _repetitions(tests, folds)
+    repetitions = _repetitions(tests, folds, len(y))
     bags = [_safe_indexing(X, test) for test in tests]
     labels = scores = None
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
@@ -139,12 +151,12 @@ def cross_val_interval(
             prepared = prepare_metric(name or metric, y[rows], labels)
             blocks = {_LABELS.get(name) or getattr(metric, "__name__", repr(metric)): folds}
         for label, block in blocks.items():
-            interval = resample(prepared, codes[rows], block, n_resamples, confidence_level, seed)
+            interval = resample(prepared, units, block, n_resamples, confidence_level, seed)
             table[label] = [interval.value, interval.low, interval.high, interval.n_undefined]
     frame = pd.DataFrame.from_dict(
         table, orient="index", columns=["value", "low", "high", "n_undefined"]
     )
-    return frame.astype({"n_undefined": int})
+    return frame.astype({"n_undefined": int}).assign(n_units=units.max() + 1)
 
 
 def _folds(cv_results, n_bags):
@@ -163,16 +175,16 @@ def _folds(cv_results, n_bags):
     return cv_results["estimator"], tests
 
 
-def _repetitions(tests, folds):
-    """Join folds until a bag would be tested twice; a repetition begins there."""
-    repetitions, seen = [], None
+def _repetitions(tests, folds, n_bags):
+    """Consecutive folds that together test every bag once; without such, each fold itself."""
+    repetitions, parts, tested = [], [], np.zeros(n_bags, dtype=int)
     for test, fold in zip(tests, folds, strict=True):
-        if seen is None or not seen.isdisjoint(test.tolist()):
-            repetitions.append([])
-            seen = set()
-        seen.update(test.tolist())
-        repetitions[-1].append(fold)
-    return [np.concatenate(parts) for parts in repetitions]
+        np.add.at(tested, test, 1)
+        parts.append(fold)
+        if np.all(tested == 1):
+            repetitions.append(np.concatenate(parts))
+            parts, tested = [], np.zeros(n_bags, dtype=int)
+    return repetitions if not parts else folds
 
 
 def class_scores(estimator, X, classes):

@@ -55,7 +55,9 @@ default="predict_proba"
     average : {"mean", "median", "max"}, default="mean"
         How the scores of one group's bags are put together, class by class.
     group : str, default=None
-        The column that holds the groups where X is a DataFrame. A BagArray has its own.
+        The column that holds the groups where X is a DataFrame with a column of arrays. A
+        BagArray has its own; in a DataFrame of numbers the column would be a feature, so that
+        is refused.
     greater_is_better : bool, default=True
         False turns the sign, for losses.
     **kwargs
@@ -111,7 +113,7 @@ class _GroupScorer:
                 f"response_method must be among {list(_METHODS)}. Got {response_method!r} instead."
             )
         check_average(average)
-        self._score_func = score_func
+        self._metric = score_func
         self._methods = tuple(methods)
         self._average = average
         self._group = group
@@ -162,7 +164,7 @@ class _GroupScorer:
         return roc_auc_score(y, scores, **{"labels": np.arange(len(classes)), **self._kwargs})
 
     def _score(self, y, prediction):
-        function = _FUNCTIONS[self._name] if self._name else self._score_func
+        function = _FUNCTIONS[self._name] if self._name else self._metric
         return function(y, prediction, **self._kwargs)
 
     def _accept_sample_weight(self):
@@ -170,7 +172,7 @@ class _GroupScorer:
         return False
 
     def __repr__(self):
-        name = self._score_func
+        name = self._metric
         name = repr(name) if isinstance(name, str) else getattr(name, "__name__", repr(name))
         method = self._methods[0] if len(self._methods) == 1 else self._methods
         parts = [name, f"response_method={method!r}"]

@@ -14,10 +14,9 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.multiclass import type_of_target
 
-from milkit.model_selection._groups import encode_groups, find_groups, refuse_leak
-from milkit.model_selection._strata import check_count, clinical_strata, label_codes
+from milkit.model_selection._groups import encode_groups, find_groups, refuse_features, refuse_leak
+from milkit.model_selection._strata import check_count, clinical_strata, is_quantity, label_codes
 
 __all__ = ["GroupedSplit"]
 
@@ -43,9 +42,11 @@ class GroupedSplit(BaseCrossValidator):
         fewer groups than there are folds are merged into the nearest one of the same
         label. The splitter must be one that stratifies.
     n_bins : int, default=2
-        Number of bins of numerical covariates and of a real-valued y.
+        Number of bins of numerical covariates and of a y that is a target of regression.
     group : str, default=None
-        The column that holds the groups where X is a DataFrame.
+        The column that holds the groups where X is a DataFrame with a column of arrays. In a
+        DataFrame of numbers every column is a feature, the groups as well, so that is
+        refused; so are ``strata`` of one.
     n_repeats : int, default=1
         How many times to split. If more than once, each time with another shuffle.
     random_state : int, RandomState instance or None, default=None
@@ -57,7 +58,8 @@ class GroupedSplit(BaseCrossValidator):
     ------
     ValueError
         If ``cv`` ignores groups, or ``strata`` are given and ``cv`` does not stratify, or
-        it cannot be repeated.
+        it cannot be repeated. While splitting: if ``group`` or ``strata`` name a column that
+        would be a feature.
     GroupLeakageError
         While splitting: if no groups are found, ``groups=`` contradicts those inside X, or
         a splitter puts bags of one group on both sides.
@@ -71,7 +73,9 @@ class GroupedSplit(BaseCrossValidator):
     -----
     Under metadata routing ``groups`` is requested and may be passed; it is not needed
     where the groups are inside X. Without y an int stratifies on the covariates only, if
-    there are any; a real-valued y is quantised.
+    there are any. A y that is a target of regression is quantised, which means floats with
+    more than two values, and integers with more than ``max(20, n_bags / 5)`` values; see
+    :func:`clinical_strata`.
 
     Examples
     --------
@@ -138,6 +142,14 @@ class GroupedSplit(BaseCrossValidator):
             Training bags.
         test : ndarray of int, shape (n_test_bags,)
             Test bags; none of their groups is among the training bags.
+
+        Raises
+        ------
+        GroupLeakageError
+            If no groups are found, ``groups=`` contradicts those inside X, or the splitter
+            puts bags of one group on both sides.
+        ValueError
+            If a group is missing, or there are fewer groups than folds.
         """
         groups = find_groups(X, groups, group=self.group, required=True)
         codes, names = encode_groups(groups)
@@ -189,6 +201,7 @@ class GroupedSplit(BaseCrossValidator):
         """What the wrapped splitter stratifies on."""
         splitter = self._splitter()
         if self.strata is not None:
+            refuse_features(X, self.strata, "strata")
             return clinical_strata(
                 X,
                 y,
@@ -200,7 +213,7 @@ class GroupedSplit(BaseCrossValidator):
         if isinstance(splitter, StratifiedGroupKFold):
             if y is None:
                 return np.zeros(len(groups), dtype=int)
-            if type_of_target(y) == "continuous":
+            if is_quantity(y):
                 return label_codes(y, self.n_bins)
         return y
 

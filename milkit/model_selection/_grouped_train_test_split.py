@@ -4,10 +4,15 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils.multiclass import type_of_target
 
-from milkit.model_selection._groups import encode_groups, find_groups, groups_per_level, show
-from milkit.model_selection._strata import clinical_strata, label_codes
+from milkit.model_selection._groups import (
+    encode_groups,
+    find_groups,
+    groups_per_level,
+    refuse_features,
+    show,
+)
+from milkit.model_selection._strata import clinical_strata, is_quantity, label_codes
 
 __all__ = ["grouped_train_test_split"]
 
@@ -32,15 +37,17 @@ def grouped_train_test_split(
     X : container of bags, n_bags long
         A BagArray with groups needs no ``groups=``.
     y : array-like of shape (n_bags,) or None
-        Bag labels. A real-valued target is quantised into ``n_bins``.
+        Bag labels. A target of regression (floats with more than two values, or integers
+        with more than ``max(20, n_bags / 5)``) is quantised into ``n_bins``.
     *arrays : sequences, each n_bags long
         More to split in the same way.
     test_size : float or int, default=0.25
-        Share (or number) of bags in the test set, met as closely as whole groups allow.
+        Share (or number) of bags in the test set, met to about half a group's bags.
     groups : array-like of shape (n_bags,), default=None
         Groups of the bags. They must agree with those inside X.
     group : str, default=None
-        The column that holds the groups where X is a DataFrame.
+        The column that holds the groups where X is a DataFrame with a column of arrays. In a
+        DataFrame of numbers the column would be a feature, so that is refused.
     strata : list of str, default=None
         Covariates to balance besides y; see :func:`clinical_strata`.
     n_bins : int, default=2
@@ -59,7 +66,8 @@ def grouped_train_test_split(
     GroupLeakageError
         If no groups are found, or ``groups=`` contradicts those inside X.
     ValueError
-        If there is one group only, or a class would be missing from a side.
+        If there is one group only, a class would be missing from a side, or ``group`` or
+        ``strata`` name a column that would be a feature.
 
     See Also
     --------
@@ -70,8 +78,14 @@ def grouped_train_test_split(
     200 random orders of the groups are drawn. In each, the groups of a stratum are spread
     evenly (systematic sampling), so that every beginning of the order is nearly in
     proportion; it is cut where the numbers of test bags per stratum and in all are
-    nearest to ``test_size``. The best cut of all orders that leaves every class on both
-    sides is taken.
+    nearest to ``test_size`` and every class is on both sides. Of the cuts that miss the
+    number of test bags by at most half a mean group, and that of each stratum by at most
+    half its largest group, one is taken at random (if there are none, one of those that are
+    nearest to it). Taking the best cut instead would always test the same patients of a rare
+    class and never the others.
+
+    One split tests few patients, and its score depends on which. For a score to report, use
+    ``GroupedSplit(5, n_repeats=10, random_state=0)``.
 
     Examples
     --------
@@ -98,10 +112,11 @@ def grouped_train_test_split(
     share = _test_share(test_size, len(groups))
     classes, labels = _classes(y, codes, names)
     if strata is not None:
+        refuse_features(X, strata, "strata")
         cells = clinical_strata(X, y, strata, n_bins=n_bins, groups=groups, min_groups=2)
     else:
         cells = np.zeros(len(groups), dtype=int) if y is None else label_codes(y, n_bins)
-    in_test = _best_groups(codes, cells, labels, share, check_random_state(random_state))
+    in_test = _draw_groups(codes, cells, labels, share, check_random_state(random_state))
     if in_test is None:
         raise ValueError(
             f"No split was found that leaves each of the classes {classes.tolist()} on both sides "
@@ -127,7 +142,7 @@ def _test_share(test_size, n_bags):
 
 def _classes(y, codes, names):
     """The classes that both sides need and their numbers; none without classes."""
-    if y is None or type_of_target(y) == "continuous":
+    if y is None or is_quantity(y):
         return np.array([]), np.zeros(len(codes), dtype=int)
     classes, labels = np.unique(column_or_1d(y), return_inverse=True)
     spread = groups_per_level(labels, codes, len(classes))
@@ -149,27 +164,37 @@ def _table(codes, levels):
     return table
 
 
-def _best_groups(codes, cells, labels, share, rng):
+def _draw_groups(codes, cells, labels, share, rng):
     """Which groups are tested, or None if every draw loses a class."""
     by_cell, by_class = _table(codes, cells), _table(codes, labels)
     cell_total, class_total = by_cell.sum(axis=0), by_class.sum(axis=0)
     main_cell = by_cell.argmax(axis=1)
-    best, best_cost = None, np.inf
+    # Whole groups cannot meet a number of bags better than this.
+    cell_grain, grain = by_cell.max(axis=0) / 2, len(codes) / len(by_cell) / 2
+    drawn, excesses = [], []
     for draw in range(_N_DRAWS):
         # Every second draw holds one group of each rare stratum for either side.
         order = _systematic_order(main_cell, share, rng, keep_rare=draw % 2 == 1)
         cells_tested = by_cell[order].cumsum(axis=0)[:-1]
         classes_tested = by_class[order].cumsum(axis=0)[:-1]
-        cost = np.abs(cells_tested - share * cell_total).sum(axis=1)
-        cost += np.abs(cells_tested.sum(axis=1) - share * len(codes))
+        cell_error = np.abs(cells_tested - share * cell_total)
+        error = np.abs(cells_tested.sum(axis=1) - share * len(codes))
+        cost = cell_error.sum(axis=1) + error
         lost = (classes_tested == 0) | (classes_tested == class_total)
         cost[lost.any(axis=1) & (len(class_total) > 1)] = np.inf
         cut = int(cost.argmin())
-        if cost[cut] < best_cost - 1e-9:
-            best_cost = cost[cut]
-            best = np.zeros(len(main_cell), dtype=bool)
-            best[order[: cut + 1]] = True
-    return best
+        if np.isfinite(cost[cut]):
+            drawn.append(order[: cut + 1])
+            excess = np.maximum(cell_error[cut] - cell_grain, 0).sum()
+            excesses.append(excess + max(error[cut] - grain, 0))
+    if not drawn:
+        return None
+    # The best draw alone would test some patients never; any that is about as good may be it.
+    least = min(excesses)
+    good = np.flatnonzero(np.array(excesses) <= (least + grain if least > 0 else 0))
+    in_test = np.zeros(len(main_cell), dtype=bool)
+    in_test[drawn[good[rng.randint(len(good))]]] = True
+    return in_test
 
 
 def _systematic_order(main_cell, share, rng, *, keep_rare):

@@ -4,7 +4,7 @@ import numpy as np
 
 from milkit.bags import BagArray
 from milkit.exceptions import GroupLeakageError
-from milkit.utils.validation import resolve_groups
+from milkit.utils.validation import reads_as_table, resolve_groups
 
 
 def find_groups(X, groups=None, *, group=None, required=False):
@@ -17,12 +17,31 @@ def find_groups(X, groups=None, *, group=None, required=False):
                 "without columns. Pass the DataFrame itself, a BagArray with groups, or groups=."
             )
         group = None
+    if group is not None:
+        refuse_features(X, [group], "group")
     if groups is None and group is None and holds_columns and required:
         raise GroupLeakageError(
             "No groups: X is a DataFrame and no column was named. Name the column that holds "
             "the groups with group=, or pass groups=."
         )
     return resolve_groups(X, groups, group=group, required=required)
+
+
+def refuse_features(X, columns, what):
+    """Refuse to name columns of a DataFrame of numbers, all of which are features."""
+    if not (hasattr(X, "columns") and hasattr(X, "iloc") and reads_as_table(X)):
+        return
+    if not (named := [column for column in columns if column in X.columns]):
+        return  # told better where the column is looked for
+    instead = (
+        "Drop it and pass groups=, or build a BagArray(..., groups=...)."
+        if what == "group"
+        else "Drop it and build a BagArray(..., groups=..., covariates=...)."
+    )
+    raise ValueError(
+        f"{what}: X is a DataFrame without a column of arrays, so its column {named[0]!r} would "
+        f"be a feature of the estimator. {instead}"
+    )
 
 
 def encode_groups(groups):

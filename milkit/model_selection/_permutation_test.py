@@ -1,20 +1,37 @@
 """A permutation test of a cross-validated score that respects groups."""
 
 import warnings
+from copy import deepcopy
 
 import numpy as np
 from scipy.special import gammaln
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_val_score
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.parallel import Parallel, delayed
 
 from milkit.bags import BagArray
 from milkit.model_selection._grouped_split import GroupedSplit
-from milkit.model_selection._groups import encode_groups, find_groups
+from milkit.model_selection._groups import encode_groups, find_groups, show
 from milkit.model_selection._strata import check_count
 
 __all__ = ["group_permutation_test"]
+
+_PREVALENCE_DEPENDENT = (
+    "accuracy",
+    "top_k_accuracy",
+    "average_precision",
+    "neg_log_loss",
+    "neg_brier_score",
+    *(
+        f"{name}{average}"
+        for name in ("f1", "precision", "jaccard")
+        for average in ("", "_macro", "_micro", "_weighted")
+    ),
+    "recall_micro",
+    "recall_weighted",
+)
 
 
 def group_permutation_test(
@@ -35,7 +52,14 @@ def group_permutation_test(
     Like :func:`~sklearn.model_selection.permutation_test_score`, but labels are permuted
     *between groups*. Bags of one patient resemble each other and share a label; shuffling
     the bags' labels one by one destroys that, makes every permuted score look too much like
-    chance and rejects far too often.
+    chance and rejects far too often. Scikit-learn's function given ``groups=`` permutes labels
+    *within* groups: with one label for each patient it changes nothing and never rejects.
+
+    The null hypothesis is that labels are independent of the features *and of the number of
+    bags* of a group. If the diseased have more samples, a score that depends on the share of
+    the classes, such as accuracy, is better than chance for a model that always says
+    "diseased". Balanced accuracy, AUC and scores of patients
+    (:func:`~milkit.metrics.make_group_scorer`) hardly depend on it.
 
     Parameters
     ----------
@@ -52,11 +76,14 @@ def group_permutation_test(
     cv : int, splitter or None, default=None
         A :class:`GroupedSplit`, or what it wraps; None is ``GroupedSplit(5)``.
     scoring : str, callable or None, default=None
-        As in :func:`~sklearn.model_selection.cross_val_score`; greater is better.
+        As in :func:`~sklearn.model_selection.cross_val_score`; greater is better. None is
+        "balanced_accuracy" for classifiers, *not* their own score, which is the accuracy; for
+        other estimators it is their own score.
     n_permutations : int, default=100
         Number of permutations. The smallest p-value is ``1 / (n_permutations + 1)``.
     n_jobs : int, default=None
-        Number of permutations that run in parallel. The result does not depend on it.
+        Number of permutations that run in parallel. The result does not depend on it, if
+        estimator and ``cv`` are seeded.
     random_state : int, RandomState instance or None, default=None
         Seed of the permutations.
     verbose : int, default=0
@@ -83,7 +110,9 @@ def group_permutation_test(
     -----
     UserWarning
         If the groups allow so few arrangements of the labels that the test can never
-        reach 5 %.
+        reach 5 %; if the score depends on the share of the classes, and groups of one class
+        have so many more bags that this share differs from its mean over the permutations by
+        more than 1.5 standard deviations; or if permuted scores are undefined.
 
     References
     ----------
@@ -120,6 +149,9 @@ def group_permutation_test(
             "no p-value of 5 % or less means anything. Use more groups.",
             stacklevel=2,
         )
+    if is_classifier(estimator):
+        scoring = "balanced_accuracy" if scoring is None else scoring
+        _warn_of_sizes(scoring, y, encode_groups(groups)[0])
     rng = check_random_state(random_state)
     score = _mean_score(clone(estimator), X, y, groups, cv, scoring)
     if np.isnan(score):
@@ -145,9 +177,49 @@ def group_permutation_test(
 
 
 def _mean_score(estimator, X, y, groups, cv, scoring):
-    # The splits are made here, so that groups= need not be routed.
-    splits = list(cv.split(X, y, groups))
-    return cross_val_score(estimator, X, y, cv=splits, scoring=scoring, error_score="raise").mean()
+    # The splits are made here, so that groups= need not be routed; by a copy, so that every
+    # score has the same folds and workers agree where cv holds a RandomState.
+    splits = list(deepcopy(cv).split(X, y, groups))
+    with warnings.catch_warnings():
+        # Balanced accuracy in a fold without one of the classes.
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        scores = cross_val_score(estimator, X, y, cv=splits, scoring=scoring, error_score="raise")
+    return scores.mean()
+
+
+def _warn_of_sizes(scoring, y, codes):
+    """Tell if the score depends on the share of the classes and that on the sizes of groups."""
+    if not _depends_on_prevalence(scoring):
+        return
+    classes, labels = np.unique(y, return_inverse=True)
+    sizes = np.bincount(codes)
+    first = np.unique(codes, return_index=True)[1]
+    if np.any(labels != labels[first][codes]) or np.ptp(sizes) == 0:
+        return  # only groups of equal size are exchanged: the share is the same in all
+    n_groups, spread = len(sizes), sizes.std(ddof=1)
+    for c, name in enumerate(classes):
+        own = labels[first] == c
+        n = own.sum()
+        # Sum of the sizes of n groups drawn without replacement.
+        deviation = spread * np.sqrt(n * (1 - n / n_groups))
+        if abs(sizes[own].sum() - n * sizes.mean()) > 1.5 * deviation > 0:
+            warnings.warn(
+                f"Groups of class {show(name)} have {sizes[own].mean():.1f} bags on average, the "
+                f"others {sizes[~own].mean():.1f}, and the score depends on the share of the "
+                "classes, which the permutations change: a small p-value may mean no more than "
+                "that. Use scoring='balanced_accuracy' or 'roc_auc', or score groups with "
+                "make_group_scorer.",
+                stacklevel=3,
+            )
+            return
+
+
+def _depends_on_prevalence(scoring):
+    """True for scorers known to; a callable of unknown kind is trusted."""
+    if isinstance(scoring, str):
+        return scoring in _PREVALENCE_DEPENDENT
+    function = getattr(scoring, "_score_func", None)
+    return any(function is get_scorer(name)._score_func for name in _PREVALENCE_DEPENDENT)
 
 
 def _label_shuffler(y, codes):

@@ -24,8 +24,10 @@ def clinical_strata(covariates, y=None, columns=None, *, n_bins=2, groups=None, 
     covariates : BagArray, DataFrame, dict or array-like of shape (n_bags, n_covariates)
         A BagArray stands for its covariates.
     y : array-like of shape (n_bags,), default=None
-        Bag labels. Real-valued targets are quantised like a covariate. None leaves the
-        label out.
+        Bag labels. Targets of regression are quantised like a covariate: floats with more
+        than two values, whole numbers or not, and integers with more than
+        ``max(20, n_bags / 5)`` values. Everything else is a class; keep classes as integers
+        or strings. None leaves the label out.
     columns : list of str, default=None
         Which covariates to use; None takes all of them.
     n_bins : int, default=2
@@ -79,10 +81,24 @@ def clinical_strata(covariates, y=None, columns=None, *, n_bins=2, groups=None, 
     return strata
 
 
-def label_codes(y, n_bins=2):
-    """Numbers for labels; a real-valued target is quantised."""
+def is_quantity(y):
+    """Is y a target of regression, whole numbers or not, rather than classes?
+
+    Floats with more than two values are, and integers with more values than 20 and than one
+    for every five bags.
+    """
     y = column_or_1d(y)
     if type_of_target(y) == "continuous":
+        return True
+    if y.dtype.kind not in "iuf":
+        return False
+    return len(np.unique(y)) > (2 if y.dtype.kind == "f" else max(20, len(y) / 5))
+
+
+def label_codes(y, n_bins=2):
+    """Numbers for labels; a target of regression is quantised."""
+    y = column_or_1d(y)
+    if is_quantity(y):
         return quantile_codes(y, n_bins)
     return np.unique(y, return_inverse=True)[1]
 

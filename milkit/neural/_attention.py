@@ -179,7 +179,7 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
             If the loss becomes NaN or infinite; the epoch is named.
         """
         self._validate_params()
-        bags, y = validate_bags(self, X, y, dtype=np.float32, order="C")
+        bags, y = validate_bags(self, X, y, dtype=np.float32, order="C", instance_data=False)
         encoded = self._encode_labels(y)
         weight = check_bag_weight(sample_weight, bags)
         weight = weight * class_weight_per_bag(

@@ -180,7 +180,7 @@ class BaseAttentionMIL(
     def _apply(self, X, read):
         """Bags, and ``read(network)``'s function applied to them chunk by chunk."""
         check_is_fitted(self)
-        bags = validate_bags(self, X, reset=False, dtype=np.float32, order="C")
+        bags = validate_bags(self, X, reset=False, dtype=np.float32, order="C", instance_data=False)
         device = resolve_device(self.device)
         # inference moves nothing on the CPU; on a GPU a copy goes there and the model stays here
         network = self.network_ if device.type == "cpu" else copy.deepcopy(self.network_).to(device)

@@ -147,7 +147,9 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
             If the loss becomes NaN or infinite; the epoch is named.
         """
         self._validate_params()
-        bags, y = validate_bags(self, X, y, dtype=np.float32, order="C", y_numeric=True)
+        bags, y = validate_bags(
+            self, X, y, dtype=np.float32, order="C", instance_data=False, y_numeric=True
+        )
         weight = check_bag_weight(sample_weight, bags)
         y = y.astype(np.float64)
         loss = SquaredLoss(y, weight)

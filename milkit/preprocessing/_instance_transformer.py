@@ -160,7 +160,10 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
         if y is not None:
             y = np.asarray(y)
             if len(y) != len(bags):
-                raise ValueError(f"y has {len(y)} labels, but X has {len(bags)} bags.")
+                raise ValueError(
+                    f"y has {len(y)} labels, but X has {len(bags)} bags; y must have one label per "
+                    "bag, not per instance."
+                )
             y = np.repeat(y, bags.sizes, axis=0)
         self.transformer_ = clone(self.transformer).fit(flat, y, **fit_params)
         return self

@@ -1,5 +1,6 @@
 """The outer loops of MI-SVM and mi-SVM: a quadratic programme, then new witnesses or labels."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,7 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
     slack = np.append(np.arange(n_pos), n_pos + negative)
     caps = np.append(bags.p_caps, n_caps)
 
+    _refuse_too_large(n_pos + n_neg)
     K = np.empty((n_pos + n_neg, n_pos + n_neg))
     K[n_pos:, n_pos:] = bags.kernel(N, N)  # once: only the witnesses' rows change below
     if init == "mean":
@@ -108,6 +110,20 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
     )
 
 
+def _refuse_too_large(n):
+    """Raise before a machine that promises more memory than it has is brought down."""
+    needed = 4 * 8 * n**2  # the kernel matrix, the solver's copy of it, and its factor
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return  # Windows does not say
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise MemoryError(
+            f"The quadratic programme of {n} instances needs about {needed / 1e9:.0f} GB, and this "
+            f"machine has {available / 1e9:.0f} GB. Take fewer instances of each bag, or "
+            "AttentionMILClassifier, whose cost grows with the number of instances only."
+        )
+
+
 def instance_margin(bags, *, max_iter, tol, solver, progress):
     """mi-SVM: each instance of a positive bag has a label to find, at least one of them +1."""
     vectors = np.vstack([bags.P, bags.N])
@@ -116,6 +132,7 @@ def instance_margin(bags, *, max_iter, tol, solver, progress):
         np.repeat(bags.p_caps, np.diff(p_offsets)), np.repeat(bags.n_caps, bags.n_sizes)
     )
     labels = np.append(np.ones(n_pos), -np.ones(len(bags.N)))
+    _refuse_too_large(len(vectors))
     K = bags.kernel(vectors, vectors)
 
     solution, objectives, converged = None, [], False

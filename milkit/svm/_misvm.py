@@ -216,6 +216,8 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
             If the bags or labels are not usable; the bag is named.
         RuntimeError
             If the solver fails.
+        MemoryError
+            If the kernel matrix of the instances does not fit into the machine's memory.
 
         Warns
         -----
@@ -229,7 +231,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
                 f"n_init={self.n_init} repeats the same run with init={self.init!r} and "
                 f"margin={self.margin!r}; use init='random' and margin='bag', or n_init=1."
             )
-        bags, y = validate_bags(self, X, y, dtype=np.float64)
+        bags, y = validate_bags(self, X, y, dtype=np.float64, instance_data=False)
         encoded = self._encode_labels(y)
         weight = check_bag_weight(sample_weight, bags)
         flat, _ = bags.flat()
@@ -274,6 +276,11 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
             for _ in range(self.n_init)
         ]
         return min(runs, key=lambda run: run.objectives[-1])
+
+    @property
+    def _fit_needs_all_pairs(self):
+        """bool : Whether fit holds the kernel between all instances; the bag checks ask."""
+        return self.margin == "instance"
 
     def _progress(self, steps):
         if not self.verbose:
@@ -335,7 +342,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
 
     def _scores(self, X):
         check_is_fitted(self)
-        bags = validate_bags(self, X, reset=False, dtype=np.float64)
+        bags = validate_bags(self, X, reset=False, dtype=np.float64, instance_data=False)
         return bags, self._instance_scores(bags)
 
     def decision_function(self, X):

@@ -55,11 +55,26 @@ def object_array(bags):
     return array
 
 
+def random_state_names(estimator):
+    return [n for n in estimator.get_params() if n.rpartition("__")[2] == "random_state"]
+
+
 def seeded(estimator, seed=0):
     """A clone in which every random_state that was None is a number."""
     model = clone(estimator)
-    names = [n for n in model.get_params() if n == "random_state" or n.endswith("__random_state")]
-    return model.set_params(**{n: seed for n in names if model.get_params()[n] is None})
+    names = [n for n in random_state_names(model) if model.get_params()[n] is None]
+    return model.set_params(**dict.fromkeys(names, seed))
+
+
+def reseeded(estimator, seed):
+    """A clone in which every random_state is that number, whatever it was."""
+    return clone(estimator).set_params(**dict.fromkeys(random_state_names(estimator), seed))
+
+
+def fits_all_pairs(estimator):
+    """Does it, or a part of it, declare that fit holds a number for each pair of instances?"""
+    parts = [estimator, *estimator.get_params().values()]
+    return any(getattr(part, "_fit_needs_all_pairs", False) for part in parts)
 
 
 @contextmanager
@@ -169,6 +184,21 @@ def refused_everywhere(estimator, make_bad, match, what):
 def require_classifier(estimator):
     if not is_classifier(estimator):
         raise SkipTest("Only classifiers have class labels.")
+
+
+def require_fit_without_chance(estimator, bags, y, expected):
+    """Skip where fit draws at random: another random_state changes the outputs."""
+    if get_tags(estimator).non_deterministic:
+        raise SkipTest("The estimator says that it is not deterministic.")
+    for seed in (1, 2) if random_state_names(estimator) else ():
+        try:
+            model = fit(reseeded(estimator, seed), bags, y)
+            assert_same(outputs_of(model, pack(bags)), expected, "another random_state")
+        except AssertionError:
+            raise SkipTest(
+                "fit draws at random (another random_state gives other outputs), so the order may "
+                "decide what is drawn."
+            ) from None
 
 
 def require_instance_outputs(model, methods):

@@ -30,6 +30,7 @@ from milkit.utils._bag_check_tools import (
     assert_close,
     assert_same,
     fit,
+    fits_all_pairs,
     is_milkit_estimator,
     make_groups,
     make_problem,
@@ -42,6 +43,7 @@ from milkit.utils._bag_check_tools import (
     pack,
     refused_everywhere,
     require_classifier,
+    require_fit_without_chance,
     require_instance_outputs,
     seeded,
     take,
@@ -50,6 +52,8 @@ from milkit.utils._segments import segment_sum
 
 # A model trained in float32 instead of float64 stops elsewhere within its own tolerance.
 RTOL_FLOAT32 = 1e-2
+# A solver that gets the same problem in another order stops elsewhere within its own tolerance.
+RTOL_FIT_ORDER = 1e-3
 
 
 # -- invariances at predict ----------------------------------------------------------------
@@ -96,11 +100,17 @@ def check_bags_batch_composition(name, estimator):
 
 
 def check_bags_sizes(name, estimator):
-    """Bags of 1 and of hundreds of instances at fit, of 1 and of 10 000 at predict."""
+    """Bags of 1 and of 10 000 instances together, at fit and at predict.
+
+    An estimator whose fit holds a number for each pair of instances (800 MB here) declares that
+    with an attribute or property ``_fit_needs_all_pairs = True`` and is fitted on a bag of 300.
+    """
     bags, y = make_problem(estimator)
     rng = np.random.default_rng(2)
-    large = np.abs(rng.normal(size=(300, N_FEATURES)))
-    # The large bag belongs to class 1, so that no quadratic problem meets 300 negatives.
+    n_large = 300 if fits_all_pairs(estimator) else 10_000
+    large = np.abs(rng.normal(size=(n_large, N_FEATURES)))
+    # The large bag belongs to class 1: an SVM looks for one witness in it, where all instances
+    # of a negative bag are constraints of its quadratic problem.
     mixed = [large if i == 2 else bag[:1] if i % 5 == 0 else bag for i, bag in enumerate(bags)]
     model = fit(estimator, mixed, y)
     huge = np.abs(rng.normal(size=(10_000, N_FEATURES)))
@@ -120,6 +130,31 @@ def check_bags_sizes(name, estimator):
     message = f"{name} does not look at all instances of a bag of 10 000"
     # Ten thousand float32 terms round more than seven do.
     assert_same(reversed_bag, take(among, [1]), message, rtol=1e-4)
+
+
+# -- invariances at fit --------------------------------------------------------------------
+
+
+def check_bags_fit_bag_order(name, estimator):
+    """The order of the bags at fit means nothing where fit does not draw at random."""
+    bags, y = make_problem(estimator)
+    expected = outputs_of(fit(estimator, bags, y), pack(bags))
+    require_fit_without_chance(estimator, bags, y, expected)
+    order = np.random.default_rng(1).permutation(len(bags))
+    model = fit(estimator, [bags[i] for i in order], y[order])
+    message = f"{name} depends on the order of the bags at fit"
+    assert_same(outputs_of(model, pack(bags)), expected, message, rtol=RTOL_FIT_ORDER)
+
+
+def check_bags_fit_instance_order(name, estimator):
+    """The order of the instances in a bag at fit means nothing where fit does not draw."""
+    bags, y = make_problem(estimator)
+    expected = outputs_of(fit(estimator, bags, y), pack(bags))
+    require_fit_without_chance(estimator, bags, y, expected)
+    rng = np.random.default_rng(1)
+    model = fit(estimator, [rng.permutation(bag) for bag in bags], y)
+    message = f"{name} depends on the order of the instances in a bag at fit"
+    assert_same(outputs_of(model, pack(bags)), expected, message, rtol=RTOL_FIT_ORDER)
 
 
 # -- containers ----------------------------------------------------------------------------
@@ -267,12 +302,19 @@ def check_bags_columns_kept(name, estimator):
 
 
 def check_bags_columns_unused(name, estimator):
-    """Names and instance data are never features; groups only choose an inner split in fit."""
+    """Names, instance data and covariates that nobody named are never features.
+
+    Groups only choose an inner split in fit.
+    """
     bags, y = make_problem(estimator)
     model = fit(estimator, bags, y)
     expected = outputs_of(model, pack(bags))
     rng = np.random.default_rng(4)
-    columns = {"names": [f"label-{label}" for label in y], "groups": make_groups()}
+    columns = {
+        "names": [f"label-{label}" for label in y],
+        "groups": make_groups(),
+        "covariates": {"age": 40.0 + 5 * y + np.arange(N_BAGS), "sex": ["f", "m"] * (N_BAGS // 2)},
+    }
     labels = [np.full(len(bag), label) for bag, label in zip(bags, y, strict=True)]
     X = BagArray.from_list(
         bags,
@@ -283,12 +325,25 @@ def check_bags_columns_unused(name, estimator):
         },
         **columns,
     )
-    message = f"{name} used names, groups or instance data of the bags to predict"
+    message = f"{name} used names, groups, covariates or instance data to predict"
     assert_same(outputs_of(model, X), expected, message)
     if has_fit_parameter(estimator, "groups"):
         X = X.with_columns(groups=None)
-    message = f"{name} used names, groups or instance data of the bags to fit"
+    message = f"{name} used names, groups, covariates or instance data to fit"
     assert_same(outputs_of(fit(estimator, X, y), pack(bags)), expected, message)
+
+
+def check_bags_label_covariate(name, estimator):
+    """A covariate that is y itself is refused in fit, and named."""
+    if not needs_y(estimator):
+        raise SkipTest("The estimator needs no y.")
+    bags, y = make_problem(estimator)
+    targets = [y, np.array(["healthy", "sick"])[y]] if is_classifier(estimator) else [y]
+    for target in targets:
+        covariates = {"age": np.arange(N_BAGS) + 40.0, "diagnosis": target}
+        X = BagArray.from_list(bags, covariates=covariates)
+        with must_raise("diagnosis", "A covariate that is identical to y"):
+            fit(estimator, X, target)
 
 
 def check_bags_groups(name, estimator):

@@ -9,9 +9,7 @@ def check_column(values, n_bags, what):
     """One entry per bag, shape (n_bags,), or None."""
     if values is None:
         return None
-    column = np.asarray(values)
-    if column.dtype.kind == "U" and any(_is_missing(value) for value in values):
-        column = np.array(values, dtype=object)  # numpy would write NaN as the string "nan"
+    column = read_column(values)
     if column.shape != (n_bags,):
         raise ValueError(
             f"{what} must have one entry for each of the {n_bags} bags. Got shape "
@@ -20,26 +18,38 @@ def check_column(values, n_bags, what):
     return column
 
 
+def read_column(values):
+    """The values as an array; numpy would write NaN as the string "nan", and 1 as "1"."""
+    column = np.asarray(values)
+    if column.dtype.kind in "US" and not all(isinstance(value, (str, bytes)) for value in values):
+        column = np.array(values, dtype=object)
+    return column
+
+
 def refuse_missing_groups(groups, names=None):
     """Bags without a group would fall into one group, or each into its own, unseen."""
-    if groups is None:
-        return
-    if groups.dtype.kind == "O":
-        missing = [_is_missing(group) for group in groups]
-    else:
-        missing = groups != groups
-    if np.any(missing):
-        i = int(np.argmax(missing))
+    if groups is not None and (i := first_missing(groups)) is not None:
         raise ValueError(
             f"{describe_bag(i, names)} has no group (missing value); give it one, for example "
             "a group of its own."
         )
 
 
+def first_missing(column):
+    """Index of the first missing value, or None."""
+    if column.dtype.kind == "O":
+        missing = np.array([_is_missing(value) for value in column], dtype=bool)
+    else:
+        missing = column != column
+    return int(np.argmax(missing)) if np.any(missing) else None
+
+
 def _is_missing(value):
     # NaN and NaT differ from themselves, and what pandas' NA answers is no boolean.
+    if value is None:
+        return True
     same = value == value
-    return value is None or not isinstance(same, (bool, np.bool_)) or not same
+    return np.ndim(same) == 0 and (not isinstance(same, (bool, np.bool_)) or not same)
 
 
 def covariate_table(covariates, n_bags):
@@ -84,10 +94,22 @@ def flat_instance_column(key, value, sizes, names):
     return np.concatenate([np.asarray(part) for part in value])
 
 
+def instance_columns(instance_data):
+    """The instance data as a dict."""
+    if instance_data is None:
+        return {}
+    if not isinstance(instance_data, dict):
+        raise TypeError(
+            "instance_data must be a dict of name to values, such as {'box': boxes}. Got "
+            f"{type(instance_data).__name__} instead."
+        )
+    return instance_data
+
+
 def check_instance_columns(instance_data, n_instances):
     """Every column as an array of shape (n_instances, ...)."""
     columns = {}
-    for key, value in (instance_data or {}).items():
+    for key, value in instance_columns(instance_data).items():
         value = np.asarray(value)
         if value.ndim < 1 or len(value) != n_instances:
             raise ValueError(
@@ -108,6 +130,9 @@ def check_feature_names(names, shape):
             f"feature_names must name each feature of instances of shape {shape[1:]}. Got "
             f"{names.size} names instead."
         )
+    seen = set()
+    if twice := {name for name in names.tolist() if name in seen or seen.add(name)}:
+        raise ValueError(f"feature_names must be unique. Got {sorted(map(str, twice))} twice.")
     return names
 
 

@@ -1,5 +1,7 @@
 """BagArray from and to a long table with one row per instance."""
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from milkit.exceptions import describe_bag
@@ -11,6 +13,9 @@ def read_long_table(cls, df, bag, label, group, covariates, features, instance_d
 
     if not isinstance(df, pd.DataFrame):
         raise TypeError(f"df must be a pandas DataFrame. Got {type(df).__name__} instead.")
+    for role, column in (("bag", bag), ("label", label), ("group", group)):
+        if not isinstance(column, Hashable):
+            raise TypeError(f"{role} must be one column name. Got {column!r} instead.")
     roles = {
         "bag": [bag],
         "label": [] if label is None else [label],
@@ -94,7 +99,7 @@ def write_long_table(X):
 def _column_list(columns, what):
     if isinstance(columns, str):
         raise TypeError(f"{what} must be a list of columns. Got the string {columns!r}.")
-    return list(columns)
+    return [] if columns is None else list(columns)
 
 
 def _repeated(names):

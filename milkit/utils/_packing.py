@@ -89,23 +89,62 @@ def refuse_other_shapes(arrays, names):
             )
 
 
+def refuse_named(X):
+    """A dict, or the pairs that a groupby gives, hold bags with their names beside them."""
+    if isinstance(X, dict):
+        raise TypeError(
+            "X must be a collection of bags. Got dict instead. Pass list(X.values()), or "
+            "BagArray.from_list(list(X.values()), names=list(X))."
+        )
+    if isinstance(X, (list, tuple)) and X and _is_pair(X[0]):
+        raise TypeError(
+            "X holds pairs of a name and a bag. Pass [bag for _, bag in X], or "
+            "BagArray.from_list([bag for _, bag in X], names=[name for name, _ in X])."
+        )
+
+
+def _is_pair(item):
+    return (
+        isinstance(item, (list, tuple))
+        and len(item) == 2
+        and getattr(item[1], "ndim", 0) >= 2
+        and getattr(item[0], "ndim", 0) == 0
+        and not isinstance(item[0], list)
+    )
+
+
+def refuse_masked(values, what):
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{what} is a masked array, and bags have no mask. Use .filled(np.nan) and an imputer."
+        )
+
+
+def to_array(values, what):
+    """What has an array inside as an array; ``what`` names it where it has none to give."""
+    try:
+        return np.asarray(values)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        hint = " Pass its .detach().cpu().numpy()." * hasattr(values, "detach")
+        raise BagShapeError(f"{what} is not an array: {error}{hint}") from error
+
+
 def as_bag(bag, i, names):
     if hasattr(bag, "tocsr"):
         raise TypeError(
             f"{describe_bag(i, names)} is sparse ({type(bag).__name__}), but dense data is "
             "required. Use .toarray()."
         )
-    if np.ma.is_masked(bag):
-        raise ValueError(
-            f"{describe_bag(i, names)} is a masked array, and bags have no mask. Use "
-            ".filled(np.nan) and an imputer."
-        )
-    try:
-        array = np.asarray(bag)
-    except ValueError as error:
-        raise BagShapeError(f"{describe_bag(i, names)} is not an array: {error}") from error
+    refuse_masked(bag, describe_bag(i, names))
+    array = to_array(bag, describe_bag(i, names))
     if array.ndim == 1 and array.size == 0:
         return np.empty((0, 0))  # refused as empty
+    if array.ndim == 0:
+        text = repr(bag)
+        raise BagShapeError(
+            f"{describe_bag(i, names)} is {text if len(text) <= 60 else type(bag).__name__}; drop "
+            "it and its label. A bag is an array of shape (n_instances, n_features)."
+        )
     if array.ndim < 2:
         raise BagShapeError(
             f"{describe_bag(i, names)} has shape {array.shape}; a bag is an array of shape "

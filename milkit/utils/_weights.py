@@ -36,6 +36,8 @@ def class_weight_per_bag(class_weight, classes, encoded, sides=None, sample_weig
             f"{known}."
         )
     weights = np.array([float(class_weight.get(label, 1.0)) for label in known])
-    if np.any(weights < 0) or not np.any(weights > 0):
-        raise ValueError(f"class_weight must not be negative, nor all zero. Got {class_weight}.")
+    if not np.all(np.isfinite(weights)) or np.any(weights < 0) or not np.any(weights > 0):
+        raise ValueError(
+            f"class_weight must be finite and not negative, nor all zero. Got {class_weight}."
+        )
     return weights[encoded]

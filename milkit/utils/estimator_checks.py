@@ -56,6 +56,11 @@ def bag_estimator_checks_generator(
     check : callable
         To be called with the estimator.
 
+    Raises
+    ------
+    TypeError
+        If a class is given instead of an instance.
+
     See Also
     --------
     check_bag_estimator : Runs the checks.
@@ -125,7 +130,7 @@ def parametrize_with_bag_checks(estimators, *, expected_failed_checks=None, xfai
     Raises
     ------
     TypeError
-        If a class is given instead of an instance.
+        If a class is given instead of an instance, or ``expected_failed_checks`` is a dict.
 
     See Also
     --------
@@ -143,10 +148,16 @@ def parametrize_with_bag_checks(estimators, *, expected_failed_checks=None, xfai
     """
     import pytest
 
+    if expected_failed_checks is not None and not callable(expected_failed_checks):
+        raise TypeError(
+            "expected_failed_checks must be a callable that gets an estimator and returns a dict, "
+            "because several estimators are checked. Got "
+            f"{type(expected_failed_checks).__name__} instead; pass lambda estimator: {{...}}."
+        )
     parameters = []
     for estimator in estimators:
         _require_instance(estimator)
-        expected = expected_failed_checks(estimator) if callable(expected_failed_checks) else None
+        expected = None if expected_failed_checks is None else expected_failed_checks(estimator)
         parameters += bag_estimator_checks_generator(
             estimator, expected_failed_checks=expected, mark="xfail", xfail_strict=xfail_strict
         )
@@ -167,10 +178,12 @@ def check_bag_estimator(
 ):
     """Check that an estimator keeps the contract of estimators on bags.
 
-    The bag checks cover invariances at predict, the containers, bags of very different size,
-    memory, instance outputs, columns beside the instances, errors that name the bag, labels,
-    persistence, randomness and scikit-learn's tools. They come on top of scikit-learn's own
-    :func:`~sklearn.utils.estimator_checks.check_estimator`.
+    The bag checks cover invariances at fit and predict, the containers, bags of very different
+    size, memory, instance outputs, columns beside the instances, errors that name the bag,
+    labels, persistence, randomness and scikit-learn's tools. They come on top of scikit-learn's
+    own :func:`~sklearn.utils.estimator_checks.check_estimator`. An estimator whose fit holds a
+    number for each pair of instances says ``_fit_needs_all_pairs = True``; it is then fitted on
+    a bag of 300 instances instead of 10 000.
 
     Parameters
     ----------

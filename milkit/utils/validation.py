@@ -1,5 +1,7 @@
 """The door: any container of bags becomes a BagArray here, once."""
 
+from collections import Counter
+
 import numpy as np
 from sklearn.utils import get_tags
 from sklearn.utils.validation import (
@@ -12,8 +14,14 @@ from sklearn.utils.validation import (
 
 from milkit.bags import BagArray
 from milkit.exceptions import BagShapeError, GroupLeakageError, describe_bag
-from milkit.utils._columns import refuse_missing_groups, string_names
+from milkit.utils._columns import (
+    first_missing,
+    read_column,
+    refuse_missing_groups,
+    string_names,
+)
 from milkit.utils._long_table import numeric_matrix
+from milkit.utils._packing import refuse_masked, refuse_named, to_array
 
 __all__ = [
     "as_bag_array",
@@ -79,14 +87,14 @@ def reads_as_table(X):
     if _is_series(X):
         X = X.to_numpy()
     if isinstance(X, np.ndarray):
-        if X.dtype == object and X.ndim <= 2:
-            if X.shape == (0,):
+        if X.dtype == object and X.ndim in (1, 2):
+            if len(X) == 0:
                 return False
             return not ((X.ndim == 1 or X.shape[1] == 1) and _any_bag(X.ravel()))
         return X.ndim < 3
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and not _any_bag(X)
-    return True
+    return getattr(X, "ndim", 0) < 3  # a tensor of another library
 
 
 def _any_bag(items):
@@ -147,6 +155,8 @@ def as_bag_array(X, *, group=None, covariates=None, dtype=None):
     if reads_as_table(X):
         table = check_array(X, ensure_all_finite=False)
         return BagArray(table, np.arange(len(table) + 1))
+    if hasattr(X, "__array__") and not isinstance(X, np.ndarray) and not _is_series(X):
+        X = to_array(X, "X")
     if _is_series(X):
         return BagArray.from_list(X, dtype=dtype, names=_names_from_index(X.index))
     if isinstance(X, np.ndarray) and X.ndim >= 3:  # also of objects: numpy stacks equal bags
@@ -165,14 +175,15 @@ def as_bag_array(X, *, group=None, covariates=None, dtype=None):
 def _refuse_no_container(X):
     if hasattr(X, "tocsr"):
         return  # scikit-learn says it better
-    if isinstance(X, (str, bytes, dict, set)) or not (
-        hasattr(X, "__len__") or hasattr(X, "__array__") or hasattr(X, "__dataframe__")
+    refuse_named(X)
+    refuse_masked(X, "X")
+    if isinstance(X, type) or not (
+        isinstance(X, (BagArray, list, tuple))
+        or hasattr(X, "__array__")
+        or hasattr(X, "__dataframe__")
     ):
-        hint = ""
-        if isinstance(X, dict):
-            hint = " Pass list(X.values()), or BagArray.from_list(list(X.values()), names=list(X))."
-        elif hasattr(X, "__iter__") and not isinstance(X, (str, bytes)):
-            hint = " Pass list(X)."
+        iterable = hasattr(X, "__iter__") and not isinstance(X, (str, bytes, type))
+        hint = " Pass list(X)." * iterable
         raise TypeError(
             "X must be a collection of bags: a list of arrays of shape (n_instances, "
             "n_features), a BagArray, or a DataFrame with one column of arrays. Got "
@@ -253,7 +264,7 @@ def validate_bags(
     group=None,
     covariates=None,
     tensors=False,
-    instance_data=False,
+    instance_data=True,
     y_numeric=False,
     **check_params,
 ):
@@ -277,8 +288,9 @@ def validate_bags(
         The group column of a DataFrame, and covariates to keep; see :func:`as_bag_array`.
     tensors : bool, default=False
         Whether instances may have more than one dimension.
-    instance_data : bool, default=False
-        Whether the instance data come along; steps from bags to bags keep them.
+    instance_data : bool, default=True
+        Whether the instance data come along. A step from bags to bags keeps them; an estimator
+        that never looks at them saves a copy.
     y_numeric : bool, default=False
         Whether y must be numbers.
     **check_params
@@ -305,8 +317,8 @@ def validate_bags(
     >>> validate_bags(BaseEstimator(), [np.ones((2, 3)), np.array([[1.0, np.nan, 2.0]])])
     Traceback (most recent call last):
         ...
-    ValueError: Bag 1 has NaN in instance 0. Input X contains NaN.
-    ...
+    ValueError: Bag 1 has NaN in instance 0. Input X contains NaN. Impute with
+    InstanceTransformer(SimpleImputer()), or drop the instances.
     """
     _refuse_no_container(X)
     table = reads_as_table(X)
@@ -322,6 +334,7 @@ def validate_bags(
         elif y is None:
             flat = validate_data(estimator, X, y, reset=reset, **check_params)
         else:
+            y = _refuse_missing_labels(y)
             flat, y = validate_data(
                 estimator, X, y, reset=reset, y_numeric=y_numeric, **check_params
             )
@@ -372,9 +385,16 @@ def _validate_instances(estimator, bags, *, reset, tensors, instance_data, check
             estimator, _named_matrix(matrix, bags.feature_names), reset=reset, **check_params
         )
     except ValueError as error:
-        if where := _locate(error, matrix, bags):
-            raise ValueError(f"{where} {error}") from error
-        raise
+        where = _locate(error, matrix, bags)
+        if where is None:
+            raise
+        message = str(error)
+        if "contains NaN" in message:  # scikit-learn's recommends what takes no bags
+            message = (
+                "Input X contains NaN. Impute with InstanceTransformer(SimpleImputer()), or drop "
+                "the instances."
+            )
+        raise ValueError(f"{where} {message}") from None
     return BagArray(
         checked.reshape(flat.shape),
         offsets,
@@ -427,6 +447,7 @@ def _validate_target(estimator, y, bags, y_numeric):
                 "target y is None."
             )
         return None
+    y = _refuse_missing_labels(y, bags.names)
     # Not validate_data(X="no_validation"), which would delete feature_names_in_.
     try:
         y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
@@ -444,6 +465,21 @@ def _validate_target(estimator, y, bags, y_numeric):
     return y
 
 
+def _refuse_missing_labels(y, names=None):
+    """y itself, or an array in which a list of several types keeps them."""
+    column = read_column(y)
+    if column.ndim == 0 or column.size != len(column):
+        return y  # refused by scikit-learn
+    i = first_missing(column.ravel())
+    if i is not None:
+        known = names if names is not None and len(names) == len(column) else None
+        raise ValueError(
+            f"{describe_bag(i, known)} has no label; drop the bag, or give it one. Input y "
+            "contains NaN or None."
+        )
+    return column if isinstance(y, (list, tuple)) else y
+
+
 def _refuse_leaking_covariates(bags, y):
     if bags.covariates is None:
         return
@@ -453,11 +489,21 @@ def _refuse_leaking_covariates(bags, y):
             same = np.array_equal(values, y)
         else:
             same = list(map(str, values)) == list(map(str, y))
-        if same:
+        if same or _is_recoded(values, y):
             raise ValueError(
-                f"Covariate {name!r} is identical to y: the label must not be a feature. Remove "
-                "it from the covariates."
+                f"Covariate {name!r} is identical to y{' but for its coding' * (not same)}: the "
+                "label must not be a feature. Remove it from the covariates, in a BagArray with "
+                f"X.with_columns(covariates=X.covariates.drop(columns=[{name!r}]))."
             )
+
+
+def _is_recoded(values, y):
+    """Does each value stand for one label? In few bags, or with rare labels, that is chance."""
+    if len(y) < 20:
+        return False
+    pairs = Counter(zip(map(str, values), map(str, y), strict=True))
+    n_values, n_labels = (len(set(side)) for side in zip(*pairs, strict=True))
+    return len(pairs) == n_values == n_labels > 1 and min(pairs.values()) >= 3
 
 
 def check_bag_weight(sample_weight, bags, *, dtype=np.float64):
@@ -491,6 +537,12 @@ def check_bag_weight(sample_weight, bags, *, dtype=np.float64):
     """
     from sklearn.utils.validation import _check_sample_weight
 
+    shape = np.asarray(sample_weight).shape
+    if len(shape) == 1 and shape[0] != len(bags):
+        hint = " There must be one weight per bag, not per instance." * (
+            shape[0] == bags.n_instances
+        )
+        raise ValueError(f"sample_weight has {shape[0]} entries, but X has {len(bags)} bags.{hint}")
     # Its other arguments changed their names between versions of scikit-learn.
     weight = _check_sample_weight(sample_weight, bags, dtype=dtype)
     if np.any(weight < 0):
@@ -548,11 +600,11 @@ def resolve_groups(X, groups=None, *, group=None, required=False):
                 "Without them one patient's bags could fall on both sides of a split."
             )
         return inside
-    groups = column_or_1d(np.asarray(groups))
+    groups = column_or_1d(read_column(groups))
     n_bags = _num_samples(X)
     if len(groups) != n_bags:
         raise ValueError(f"groups has {len(groups)} entries, but X has {n_bags} bags.")
-    refuse_missing_groups(groups)
+    refuse_missing_groups(groups, X.names if isinstance(X, BagArray) else None)
     if inside is not None and _partition(groups) != _partition(inside):
         raise GroupLeakageError(
             "groups= and the groups inside X disagree about which bags belong together. Pass "
