@@ -29,9 +29,11 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
     A bag is as positive as its most positive instance, the *witness*. With ``margin="bag"``
     (MI-SVM) the machine looks for the witnesses and the widest margin together,
 
-    .. math:: \min_{w, b, \xi, s} \tfrac12 \|w\|^2 + \sum_I C_I \xi_I, \quad
-        \langle w, x_{s(I)} \rangle + b \ge 1 - \xi_I \text{ (positive bags)}, \quad
-        -\langle w, x_i \rangle - b \ge 1 - \xi_I \ \forall i \in I \text{ (negative bags)},
+    .. math:: \min_{w, b, \xi, s} \tfrac12 \|w\|^2 + \sum_I C_I \xi_I, \quad \xi_I \ge 0,
+
+    .. math:: \langle w, x_{s(I)} \rangle + b \ge 1 - \xi_I \text{ (positive bags)},
+
+    .. math:: -\langle w, x_i \rangle - b \ge 1 - \xi_I \ \forall i \in I \text{ (negative bags)},
 
     by solving the quadratic programme for fixed witnesses and choosing them anew, until none
     changes. With ``margin="instance"`` (mi-SVM) every instance of a positive bag gets a label,
