@@ -7,7 +7,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from milkit.bags import BagArray
-from milkit.datasets._base import offsets_of, shuffled_within_bags
+from milkit.datasets._base import shuffled_within_bags
+from milkit.utils._packing import offsets_of
 
 __all__ = [
     "make_false_frequency_mil_test",

@@ -1,23 +1,16 @@
-"""What generators and loaders share: sizes, positions inside bags, the form of the result."""
+"""What generators and loaders share: sizes, order inside bags, the form of the result."""
 
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import Bunch
 
-__all__ = ["as_result", "check_range", "draw_counts", "offsets_of", "shuffled_within_bags"]
+__all__ = ["as_result", "check_range", "draw_counts", "shuffled_within_bags"]
 
 
 def as_result(X, y, return_X_y, **entries):
     """``(X, y)``, or a Bunch with ``data``, ``target`` and the other entries."""
     return (X, y) if return_X_y else Bunch(data=X, target=y, **entries)
-
-
-def offsets_of(sizes):
-    """Offsets of shape (n_bags + 1,) for bags of these sizes."""
-    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=offsets[1:])
-    return offsets
 
 
 def check_range(value, name, *, minimum=1):

@@ -7,7 +7,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from milkit.bags import BagArray
-from milkit.datasets._base import as_result, draw_counts, offsets_of, shuffled_within_bags
+from milkit.datasets._base import as_result, draw_counts, shuffled_within_bags
+from milkit.utils._packing import offsets_of
 
 __all__ = ["age_from_birth_date", "make_blood_smear_cohort"]
 

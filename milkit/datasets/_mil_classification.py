@@ -11,9 +11,9 @@ from milkit.datasets._base import (
     as_result,
     check_range,
     draw_counts,
-    offsets_of,
     shuffled_within_bags,
 )
+from milkit.utils._packing import offsets_of
 
 __all__ = ["make_mil_classification"]
 

@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.utils._param_validation import validate_params
 
 from milkit.bags import BagArray
-from milkit.datasets._base import as_result, offsets_of
+from milkit.datasets._base import as_result
 from milkit.datasets._uci import BASE_URL, FETCH_CONSTRAINTS, fetch_member
+from milkit.utils._packing import offsets_of
 
 __all__ = ["fetch_parkinsons_telemonitoring"]
 

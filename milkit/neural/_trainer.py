@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from milkit.neural._layers import set_generator
+from milkit.utils._packing import offsets_of
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Packed:
     def take(self, bags):
         """Instances and offsets of some bags, as tensors on the device of the instances."""
         sizes = self.sizes(bags)
-        offsets = np.append(0, np.cumsum(sizes))
+        offsets = offsets_of(sizes)
         if len(bags) and np.all(np.diff(bags) == 1):  # bags behind each other: a view
             x = self.instances[self.offsets[bags[0]] : self.offsets[bags[-1] + 1]]
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from milkit.svm._qp import QPProblem, solve
+from milkit.utils._packing import offsets_of
 from milkit.utils._segments import segment_argmax, segment_max, segment_sum
 
 __all__ = ["BinaryBags", "BinaryModel", "bag_margin", "instance_margin"]
@@ -30,7 +31,7 @@ class BinaryBags:
         bag_of = np.repeat(np.arange(len(sizes)), sizes)
         in_positive = positive[bag_of]
         self.P, self.N = flat[in_positive], flat[~in_positive]
-        self.p_offsets = np.append(0, np.cumsum(sizes[positive]))
+        self.p_offsets = offsets_of(sizes[positive])
         self.n_sizes = sizes[~positive]
         self.p_caps, self.n_caps = caps[positive], caps[~positive]
         self.kernel = kernel

@@ -9,6 +9,7 @@ _BLOCK_BYTES = 1_000_000
 
 
 def offsets_of(sizes):
+    """Offsets of shape (n_bags + 1,) for bags of these sizes."""
     offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(sizes, out=offsets[1:])
     return offsets
