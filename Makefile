@@ -23,7 +23,7 @@ define new_venv
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 endef
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt milkit/svm/_smo.pyx
 	@echo "Setting up $(VENV) (once; some minutes, mostly PyTorch)"
 	$(call new_venv,$(VENV))
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[plot,test]"
@@ -33,7 +33,7 @@ $(VENV)/.ready-docs: $(VENV)/.ready
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[docs]"
 	@touch $@
 
-$(MIN_VENV)/.ready: pyproject.toml constraints-min.txt
+$(MIN_VENV)/.ready: pyproject.toml constraints-min.txt milkit/svm/_smo.pyx
 	$(call new_venv,$(MIN_VENV))
 	@PIP_CONSTRAINT=constraints-min.txt $(MIN_VENV)/bin/python -m pip install -q --disable-pip-version-check -e ".[plot,test]"
 	@touch $@

@@ -14,6 +14,7 @@ _NETWORK = {
     "check_sample_weight_equivalence_on_dense_data": _MINIBATCHES,
     "check_methods_subset_invariance": _FLOAT32,
 }
+_KERNEL = {"check_bags_fit_bag_order": "its columns are the training bags, in their order"}
 
 # Class name → check → reason; scikit-learn's checks and the bag checks. A bag check that passes
 # all the same fails the test, so that no entry outlives its reason; scikit-learn's may pass,
@@ -28,15 +29,19 @@ EXPECTED_FAILURES = {
             "and scikit-learn's classifier behind it never sees them"
         ),
     },
-    "SetKernel": {
-        "check_bags_fit_bag_order": "its columns are the training bags, in their order",
-    },
+    "SetKernel": _KERNEL,
+    "StatisticKernel": _KERNEL,
 }
 
 
 def expected_failed_checks(estimator):
     """The expected failures of an estimator, by the name of its class."""
     expected = dict(EXPECTED_FAILURES.get(type(estimator).__name__, {}))
+    if type(estimator).__name__ == "MISVM" and estimator.tol > 1e-8:
+        expected["check_sample_weight_equivalence_on_dense_data"] = (
+            "two fits agree to tol, and the check asks for 1e-7, as of scikit-learn's SVC; "
+            "instances with tol=1e-8 pass it"
+        )
     inner = getattr(estimator, "transformer", None)
     if inner is not None and not has_fit_parameter(inner, "sample_weight"):
         expected["check_bags_sample_weight_ones"] = (

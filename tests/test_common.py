@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import milkit
 from milkit import MISVM, AttentionMILClassifier, BagStatistics, InstanceTransformer, SetKernel
+from milkit.kernels import StatisticKernel
 from milkit.neural import AttentionMILRegressor
 from milkit.utils._bag_checks import CHECKS
 from milkit.utils.estimator_checks import parametrize_with_bag_checks
@@ -44,8 +45,9 @@ INSTANCES = {
         cls(StandardScaler()),
         cls(StandardScaler(), weight="bag"),
     ],
-    "MISVM": lambda cls: [cls(), cls(margin="instance", kernel="linear")],
+    "MISVM": lambda cls: [cls(), cls(tol=1e-8), cls(margin="instance", kernel="linear", tol=1e-8)],
     "SetKernel": lambda cls: [cls(), cls("linear", normalize="mean")],
+    "StatisticKernel": lambda cls: [cls(), cls(["mean", 0.9], kernel="linear")],
 }
 
 
@@ -153,6 +155,7 @@ VARIANTS = [
     make_pipeline(InstanceTransformer(StandardScaler()), BagStatistics(), LogisticRegression()),
     InstanceTransformer(PCA(2), flatten=True),
     SetKernel("poly", normalize=None),
+    StatisticKernel(["size", "median"], kernel="poly", degree=2, gamma=1.0),
     MISVM(negative_slack="instance", init="random", n_init=2),
     *(
         AttentionMILClassifier(pooling=pooling, hidden_layer_sizes=(8,), max_iter=3)

@@ -27,6 +27,7 @@ WITHOUT_REFERENCES = {"InstanceTransformer"}
 # Functions whose method is somebody's.
 WITH_REFERENCES = {
     "milkit.kernels.set_kernel",
+    "milkit.kernels.statistic_kernel",
     "milkit.metrics.bootstrap_interval",
     "milkit.metrics.cross_val_interval",
     "milkit.model_selection.group_permutation_test",

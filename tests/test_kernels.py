@@ -99,22 +99,18 @@ def test_bags_of_one_instance(kernel):
     np.testing.assert_allclose(K, pairwise_kernels(A, B, metric=kernel, **params), rtol=1e-10)
 
 
-def test_svc_on_the_gram_matrix_is_svc_on_the_callable():
+@pytest.mark.parametrize("form", [BagArray.from_list, list])
+def test_svc_on_the_gram_matrix_is_svc_on_the_callable(form):
     rng = np.random.default_rng(0)
     y = np.arange(40) % 2
-    X = BagArray.from_list([rng.normal(size=(rng.integers(1, 6), 2)) + 0.7 * t for t in y])
-    train, test = np.arange(30), np.arange(30, 40)
-    model = make_pipeline(SetKernel(gamma=GAMMA), SVC(kernel="precomputed")).fit(X[train], y[train])
-
-    def kernel(A, B):  # SVC sees the numbers of the bags
-        return set_kernel(X[A[:, 0].astype(int)], X[B[:, 0].astype(int)], gamma=GAMMA)
-
-    numbers = np.arange(40)[:, None]
-    svc = SVC(kernel=kernel).fit(numbers[train], y[train])
-    np.testing.assert_allclose(
-        model.decision_function(X[test]), svc.decision_function(numbers[test]), atol=1e-6
-    )
-    model = make_pipeline(SetKernel(), SVC(kernel="precomputed"))
+    X = form([rng.normal(size=(rng.integers(1, 6), 2)) + 0.7 * t for t in y])
+    model = make_pipeline(SetKernel(), SVC(kernel="precomputed")).fit(X[:30], y[:30])
+    svc = SVC(kernel=set_kernel).fit(X[:30], y[:30])
+    decision = svc.decision_function(X[30:])
+    np.testing.assert_allclose(model.decision_function(X[30:]), decision, atol=1e-6)
+    np.testing.assert_allclose(svc.decision_function(X[30:32]), decision[:2], atol=1e-6)
+    with pytest.raises(ValueError, match=r"Pass \[bag\] to predict one bag"):
+        svc.predict(X[0])
     assert cross_val_score(model, X, y, cv=5).mean() > 0.6
 
 
@@ -126,10 +122,12 @@ def test_training_bags_are_kept_apart():
     assert model.get_feature_names_out().tolist() == [f"setkernel{i}" for i in range(4)]
 
 
-def test_gamma_of_two_collections_belongs_to_the_first():
-    X, Z = make_bags(), [5 * bag for bag in make_bags(seed=1)]
-    gamma = resolve_gamma("scale", np.vstack(X))
+def test_gamma_of_two_collections_belongs_to_the_second():
+    # So that it does not change with the batch that is predicted.
+    X, Z = [5 * bag for bag in make_bags(seed=1)], make_bags()
+    gamma = resolve_gamma("scale", np.vstack(Z))
     np.testing.assert_allclose(set_kernel(X, Z), set_kernel(X, Z, gamma=gamma))
+    np.testing.assert_allclose(set_kernel(X[:1], Z), set_kernel(X, Z)[:1])
     np.testing.assert_allclose(set_kernel(X, X), set_kernel(X))
 
 
@@ -184,7 +182,7 @@ def test_gamma_with_weights_is_that_of_repeated_rows():
 
 
 def test_shape_of_a_callable():
-    with pytest.raises(ValueError, match=r"returned shape \(3, 2\) for 2 × 3 instances"):
+    with pytest.raises(ValueError, match=r"returned shape \(3, 2\) for 2 × 3 rows"):
         instance_kernel(np.ones((2, 1)), np.ones((3, 1)), lambda A, B: np.ones((3, 2)))
     with pytest.raises(ValueError, match="it must return shape"):
         SetKernel(lambda A, B: np.ones(3)).fit(make_bags())

@@ -19,6 +19,7 @@ from milkit import MISVM, BagArray, InstanceTransformer
 from milkit.kernels._instance_kernels import instance_kernel
 from milkit.svm import _misvm
 from milkit.svm._alternation import BinaryBags, bag_margin, instance_margin
+from milkit.svm._kernels import KernelFunction, MatrixKernel, RowStore
 from milkit.svm._qp import QPProblem, solve
 
 
@@ -33,15 +34,13 @@ def make_bags(n_bags=20, n_features=3, seed=0, shift=2.0, max_size=5):
 
 
 def binary(bags, y, *, C=1.0, gamma=0.4):
-    X = BagArray.from_list(bags)
-
-    def kernel(A, B):
-        return instance_kernel(A, B, "rbf", gamma=gamma)
-
-    return BinaryBags(*X.flat(), y == 1, np.full(len(y), C), kernel)
+    flat, offsets = BagArray.from_list(bags).flat()
+    means = np.array([bag.mean(axis=0) for bag in bags])
+    store = RowStore(np.vstack([flat, means]), KernelFunction("rbf", gamma=gamma))
+    return BinaryBags(store, offsets, y == 1, np.full(len(y), C), len(flat) + np.arange(len(bags)))
 
 
-SHARED = {"max_iter": 100, "tol": 1e-6, "solver": "cvxopt", "progress": lambda steps: steps}
+SHARED = {"max_iter": 100, "tol": 1e-6, "progress": lambda steps: steps}
 
 
 # -- the outer loops -------------------------------------------------------------------------
@@ -49,14 +48,16 @@ SHARED = {"max_iter": 100, "tol": 1e-6, "solver": "cvxopt", "progress": lambda s
 
 @pytest.mark.parametrize("negative_slack", ["bag", "instance"])
 @pytest.mark.parametrize("init", ["mean", "random"])
+@pytest.mark.parametrize("solver", ["cvxopt", "working_set", "interior"])
 @pytest.mark.parametrize("seed", range(4))
-def test_bag_margin_never_rises(negative_slack, init, seed):
+def test_bag_margin_never_rises(negative_slack, init, seed, solver):
     bags, y = make_bags(seed=seed, shift=1.0)
     model = bag_margin(
         binary(bags, y, C=5.0),
         negative_slack=negative_slack,
         init=init,
         rng=np.random.default_rng(seed),
+        solver=solver,
         **SHARED,
     )
     assert model.converged
@@ -65,10 +66,11 @@ def test_bag_margin_never_rises(negative_slack, init, seed):
     assert np.all(np.diff(descent) <= 1e-5 * np.array(descent[:-1]))
 
 
+@pytest.mark.parametrize("solver", ["cvxopt", "working_set", "interior", "libsvm"])
 @pytest.mark.parametrize("seed", range(4))
-def test_instance_margin_never_rises(seed):
+def test_instance_margin_never_rises(seed, solver):
     bags, y = make_bags(seed=seed, shift=1.0)
-    model = instance_margin(binary(bags, y, C=5.0), **SHARED)
+    model = instance_margin(binary(bags, y, C=5.0), solver=solver, **SHARED)
     assert model.converged
     assert len(model.objectives) > 1
     assert np.all(np.diff(model.objectives) <= 1e-5 * np.array(model.objectives[:-1]))
@@ -95,7 +97,7 @@ def fixed_witnesses(bags, y, chosen, *, C, gamma):
     slack = np.append(np.arange(len(P)), len(P) + np.repeat(np.arange(len(sizes)), sizes))
     K = rbf_kernel(V, V, gamma=gamma)
     caps = np.full(len(P) + len(sizes), C)
-    solution = solve(QPProblem(K.__getitem__, signs, slack, caps))
+    solution = solve(QPProblem(MatrixKernel(K), signs, slack, caps))
     return solution, V, signs * solution.x
 
 
@@ -277,7 +279,7 @@ def test_failing_solver_is_not_swallowed(monkeypatch, margin):
 
     monkeypatch.setattr(solvers, "qp", broken)
     bags, y = make_bags()
-    model = MISVM(margin=margin)
+    model = MISVM(margin=margin, solver="cvxopt")
     with pytest.raises(RuntimeError, match=r"cvxopt could not solve .* variables"):
         model.fit(bags, y)
     assert not hasattr(model, "dual_coef_")
@@ -296,13 +298,13 @@ def test_poor_solution_warns(monkeypatch, status):
     bags, y = make_bags(n_bags=60, shift=1.0)
     message = r"relative duality gap of .*e-?\d+ only, more than tol=1e-12"
     with pytest.warns(ConvergenceWarning, match=message):
-        model = MISVM(tol=1e-12, C=3.0).fit(bags, y)
+        model = MISVM(tol=1e-12, C=3.0, solver="cvxopt").fit(bags, y)
     assert model.relative_gap_[0] > 1e-12
 
 
 def test_kernel_with_nan_is_not_swallowed():
     bags, y = make_bags()
-    with pytest.raises(RuntimeError, match="could not solve"):
+    with pytest.raises(ValueError, match="returned NaN or infinite values"):
         MISVM(kernel=lambda A, B: np.full((len(A), len(B)), np.nan), max_iter=2).fit(bags, y)
 
 
@@ -341,7 +343,7 @@ def test_weights_scale_the_cost(margin, class_weight):
     first = MISVM(C=6.0, **params).fit(bags, y, sample_weight=weight)
     second = MISVM(C=2.0, **params).fit(bags, y, sample_weight=3 * weight)
     np.testing.assert_allclose(
-        first.decision_function(bags), second.decision_function(bags), atol=1e-5
+        first.decision_function(bags), second.decision_function(bags), atol=1e-4
     )
 
 
@@ -366,10 +368,10 @@ def test_bags_of_weight_zero_are_left_out():
     weight = np.ones(len(y))
     weight[[0, 3, 8]] = 0
     kept = np.flatnonzero(weight)
-    model = MISVM().fit(bags, y, sample_weight=weight)
-    expected = MISVM().fit([bags[i] for i in kept], y[kept])
+    model = MISVM(tol=1e-9).fit(bags, y, sample_weight=weight)
+    expected = MISVM(tol=1e-9).fit([bags[i] for i in kept], y[kept])
     np.testing.assert_allclose(
-        model.decision_function(bags), expected.decision_function(bags), atol=1e-8
+        model.decision_function(bags), expected.decision_function(bags), atol=1e-5
     )
     assert len(model.witnesses_) == y[kept].sum()
 
@@ -406,7 +408,7 @@ def test_one_against_the_rest(margin, class_weight):
             gamma=model.gamma_,
             class_weight="balanced" if class_weight == "balanced" else None,
         ).fit(bags, y == label, sample_weight=weights)
-        np.testing.assert_allclose(scores[:, k], single.decision_function(bags), atol=1e-6)
+        np.testing.assert_allclose(scores[:, k], single.decision_function(bags), atol=1e-4)
         assert model.witnesses_[k].tolist() == single.witnesses_.tolist()
         assert model.objective_[k] == pytest.approx(single.objective_[0])
     np.testing.assert_array_equal(model.predict(bags), np.array(list("abc"))[scores.argmax(1)])
@@ -459,7 +461,7 @@ def test_callable_kernel():
     bags, y = make_bags()
     named = MISVM(gamma=0.3).fit(bags, y)
     model = MISVM(kernel=lambda A, B: rbf_kernel(A, B, gamma=0.3)).fit(bags, y)
-    np.testing.assert_array_equal(model.decision_function(bags), named.decision_function(bags))
+    np.testing.assert_allclose(model.decision_function(bags), named.decision_function(bags))
     with pytest.raises(ValueError, match=r"returned shape \(\d+,\) .*must return shape"):
         MISVM(kernel=lambda A, B: np.ones(len(A))).fit(bags, y)
 
@@ -677,7 +679,8 @@ def test_classical_data(name, params):
 
 
 @pytest.mark.parametrize("margin", ["bag", "instance"])
-def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(margin):
+@pytest.mark.parametrize("solver", ["cvxopt", "interior"])
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(margin, solver):
     X = BagArray(np.zeros((400_000, 1)), [0, 100_000, 200_000, 300_000, 400_000])
     with pytest.raises(MemoryError, match=r"needs about \d+ GB, and this machine has \d+ GB"):
-        MISVM(margin=margin, gamma=1.0).fit(X, [0, 1, 0, 1])
+        MISVM(margin=margin, gamma=1.0, solver=solver).fit(X, [0, 1, 0, 1])

@@ -26,7 +26,7 @@ SECTIONS = [
         "text": "In front of any estimator of scikit-learn that takes one row for each sample.",
         "names": {
             "milkit.embedding": ["BagStatistics"],
-            "milkit.kernels": ["SetKernel", "set_kernel"],
+            "milkit.kernels": ["SetKernel", "set_kernel", "StatisticKernel", "statistic_kernel"],
         },
     },
     {

@@ -50,6 +50,7 @@ class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
     See Also
     --------
     milkit.SetKernel : Bags compared with bags.
+    milkit.kernels.StatisticKernel : Bags compared by such statistics.
 
     References
     ----------

@@ -1,18 +1,16 @@
 """SetKernel: the (normalised) set kernel of Gärtner et al."""
 
-from numbers import Integral, Real
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.bags import BagArray
 from milkit.base import BagMixin
 from milkit.exceptions import describe_bag
-from milkit.kernels._instance_kernels import instance_kernel, resolve_gamma
+from milkit.kernels._instance_kernels import KERNEL_CONSTRAINTS, instance_kernel, resolve_gamma
 from milkit.utils._segments import segment_sum
-from milkit.utils.validation import as_bag_array, validate_bags
+from milkit.utils.validation import validate_bags
 
 __all__ = ["SetKernel", "set_kernel"]
 
@@ -99,11 +97,12 @@ def set_kernel(X, Z=None, *, kernel="rbf", gamma="scale", degree=3, coef0=1.0, n
     X : container of n_X bags
         Any form that :func:`milkit.utils.validation.as_bag_array` takes.
     Z : container of n_Z bags, default=None
-        None compares X with itself.
+        None compares X with itself. For new bags against training bags, these are the training
+        bags; :class:`sklearn.svm.SVC` calls a kernel function so.
     kernel : {"linear", "rbf", "poly", "sigmoid"} or callable, default="rbf"
         Kernel between instances; a callable gets two matrices and returns theirs.
     gamma : {"scale", "auto"} or float, default="scale"
-        As in :class:`sklearn.svm.SVC`, computed on the instances of X.
+        As in :class:`sklearn.svm.SVC`, computed on the instances of Z.
     degree : int, default=3
         Degree of "poly".
     coef0 : float, default=1.0
@@ -134,18 +133,10 @@ def set_kernel(X, Z=None, *, kernel="rbf", gamma="scale", degree=3, coef0=1.0, n
     array([[2., 1.],
            [1., 1.]])
     """
-    X = _as_float(as_bag_array(X))
     model = SetKernel(kernel, gamma=gamma, degree=degree, coef0=coef0, normalize=normalize)
     if Z is None:
         return model.fit_transform(X)
-    # gamma belongs to X here, the fitted bags are Z.
-    if not callable(kernel):
-        model.set_params(gamma=resolve_gamma(gamma, X.flat()[0]))
     return model.fit(Z).transform(X)
-
-
-def _as_float(bags):
-    return bags.with_instances(bags.flat()[0].astype(np.float64, copy=False))
 
 
 class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -193,8 +184,7 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
 
     See Also
     --------
-    milkit.BagStatistics : The min-max statistic kernel is ``BagStatistics(["min", "max"])``
-        in front of an SVC.
+    milkit.kernels.StatisticKernel : An ordinary kernel between statistics of bags.
 
     References
     ----------
@@ -216,10 +206,7 @@ class SetKernel(BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
     """
 
     _parameter_constraints: dict = {
-        "kernel": [StrOptions({"linear", "rbf", "poly", "sigmoid"}), callable],
-        "gamma": [StrOptions({"scale", "auto"}), Interval(Real, 0.0, None, closed="left")],
-        "degree": [Interval(Integral, 0, None, closed="left")],
-        "coef0": [Interval(Real, None, None, closed="neither")],
+        **KERNEL_CONSTRAINTS,
         "normalize": [StrOptions({"cosine", "mean"}), None],
     }
 

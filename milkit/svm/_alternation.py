@@ -1,40 +1,42 @@
 """The outer loops of MI-SVM and mi-SVM: a quadratic programme, then new witnesses or labels."""
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from milkit.svm._qp import QPProblem, solve
 from milkit.utils._packing import offsets_of
-from milkit.utils._segments import segment_argmax, segment_max, segment_sum
+from milkit.utils._segments import segment_argmax
 
 __all__ = ["BinaryBags", "BinaryModel", "bag_margin", "instance_margin"]
 
 
 class BinaryBags:
-    """One binary problem on packed bags, divided into positive and negative instances.
+    """One binary problem: which vectors of a store belong to positive bags and which to negative.
 
     Parameters
     ----------
-    flat : ndarray of shape (n_instances, n_features)
+    store : RowStore or LinearStore
+        Instances of all bags, and after them the mean of each positive bag if the fit begins there.
     offsets : ndarray of shape (n_bags + 1,)
+        Of the bags' instances in the store.
     positive : ndarray of bool, shape (n_bags,)
     caps : ndarray of shape (n_bags,)
-        C times class weight times sample weight of each bag.
-    kernel : callable
-        Kernel matrix between the rows of two matrices.
+        C times class weight times sample weight of each bag; bags with 0 are left out.
+    means : ndarray of int, shape (n_bags,), default=None
+        Where the mean of each bag stands in the store; read for positive bags only.
     """
 
-    def __init__(self, flat, offsets, positive, caps, kernel):
+    def __init__(self, store, offsets, positive, caps, means=None):
+        self.store = store
         sizes = np.diff(offsets)
         bag_of = np.repeat(np.arange(len(sizes)), sizes)
-        in_positive = positive[bag_of]
-        self.P, self.N = flat[in_positive], flat[~in_positive]
-        self.p_offsets = offsets_of(sizes[positive])
-        self.n_sizes = sizes[~positive]
-        self.p_caps, self.n_caps = caps[positive], caps[~positive]
-        self.kernel = kernel
+        one, other = positive & (caps > 0), ~positive & (caps > 0)
+        self.p_ids, self.n_ids = np.flatnonzero(one[bag_of]), np.flatnonzero(other[bag_of])
+        self.p_offsets = offsets_of(sizes[one])
+        self.n_sizes = sizes[other]
+        self.p_caps, self.n_caps = caps[one], caps[other]
+        self.means = None if means is None else means[one]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,39 @@ class BinaryModel:
     objectives: list
     relative_gap: float
     converged: bool
+    convex: bool
+
+
+class _Run:
+    """The outer steps taken so far, and the model of the last of them."""
+
+    def __init__(self):
+        self.solution, self.objectives, self.converged, self.convex = None, [], False, True
+
+    def solve(self, problem, solver, tol):
+        self.signs = problem.signs
+        self.solution = solve(problem, self.solution, solver=solver, tol=tol)
+        self.objectives.append(self.solution.objective)
+        self.convex = self.convex and self.solution.convex
+
+    def scores(self, store, ids):
+        """The function without intercept at all vectors of the store."""
+        support = np.flatnonzero(self.solution.x)
+        self.coef, support = (self.signs * self.solution.x)[support], ids[support]
+        self.support_vectors = store.vectors[support]
+        return store.scores(support, self.coef)
+
+    def model(self, witnesses):
+        return BinaryModel(
+            self.support_vectors,
+            self.coef,
+            self.solution.intercept,
+            witnesses,
+            self.objectives,
+            self.solution.relative_gap,
+            self.converged,
+            self.convex,
+        )
 
 
 def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progress):
@@ -61,8 +96,7 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
     rises. With ``init="mean"`` the first step stands on bag means, which are no instances, and is
     not part of that descent.
     """
-    P, N, p_offsets = bags.P, bags.N, bags.p_offsets
-    n_pos, n_neg = len(bags.p_caps), len(N)
+    p_offsets, n_pos, n_neg = bags.p_offsets, len(bags.p_caps), len(bags.n_ids)
     signs = np.append(np.ones(n_pos), -np.ones(n_neg))
     if negative_slack == "bag":
         negative, n_caps = np.repeat(np.arange(len(bags.n_sizes)), bags.n_sizes), bags.n_caps
@@ -71,92 +105,49 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
     slack = np.append(np.arange(n_pos), n_pos + negative)
     caps = np.append(bags.p_caps, n_caps)
 
-    _refuse_too_large(n_pos + n_neg)
-    K = np.empty((n_pos + n_neg, n_pos + n_neg))
-    K[n_pos:, n_pos:] = bags.kernel(N, N)  # once: only the witnesses' rows change below
-    if init == "mean":
-        witness, W = None, segment_sum(P, p_offsets) / np.diff(p_offsets)[:, None]
-    else:
+    witness, ids = None, bags.means
+    if init == "random":
         witness = p_offsets[:-1] + rng.integers(np.diff(p_offsets))
-        W = P[witness]
-
-    solution, objectives, converged = None, [], False
+        ids = bags.p_ids[witness]
+    ids = np.append(ids, bags.n_ids)
+    run = _Run()
     for _ in progress(range(max_iter)):
-        K[:n_pos, :n_pos] = bags.kernel(W, W)
-        K[:n_pos, n_pos:] = bags.kernel(W, N)
-        K[n_pos:, :n_pos] = K[:n_pos, n_pos:].T
-        problem = QPProblem(K.__getitem__, signs, slack, caps)
-        solution = solve(problem, solution, solver=solver, tol=tol)
-        objectives.append(solution.objective)
-        support = np.flatnonzero(solution.x)
-        vectors, coef = np.vstack([W, N])[support], (signs * solution.x)[support]
-        scores = bags.kernel(P, vectors) @ coef
+        run.solve(QPProblem(bags.store.kernel(ids), signs, slack, caps), solver, tol)
+        scores = run.scores(bags.store, ids)[bags.p_ids]
         best = segment_argmax(scores, p_offsets)
         if witness is not None:
             # Equal instances tie: staying with the witness is as good, and ends the loop.
-            top = segment_max(scores, p_offsets)
+            top = scores[best]
             best = np.where(scores[witness] >= top - 1e-9 * (1 + np.abs(top)), witness, best)
             if np.array_equal(best, witness):
-                converged = True
+                run.converged = True
                 break
-        witness, W = best, P[best]
-    return BinaryModel(
-        vectors,
-        coef,
-        solution.intercept,
-        best - p_offsets[:-1],
-        objectives,
-        solution.relative_gap,
-        converged,
-    )
-
-
-def _refuse_too_large(n):
-    """Raise before a machine that promises more memory than it has is brought down."""
-    needed = 4 * 8 * n**2  # the kernel matrix, the solver's copy of it, and its factor
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-        return  # Windows does not say
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > available:
-        raise MemoryError(
-            f"The quadratic programme of {n} instances needs about {needed / 1e9:.0f} GB, and this "
-            f"machine has {available / 1e9:.0f} GB. Take fewer instances of each bag, or "
-            "AttentionMILClassifier, whose cost grows with the number of instances only."
-        )
+        witness = best
+        ids = np.append(bags.p_ids[witness], bags.n_ids)
+    return run.model(best - p_offsets[:-1])
 
 
 def instance_margin(bags, *, max_iter, tol, solver, progress):
     """mi-SVM: each instance of a positive bag has a label to find, at least one of them +1."""
-    vectors = np.vstack([bags.P, bags.N])
-    p_offsets, n_pos = bags.p_offsets, len(bags.P)
+    p_offsets, n_pos, n_neg = bags.p_offsets, len(bags.p_ids), len(bags.n_ids)
+    ids = np.append(bags.p_ids, bags.n_ids)
+    kernel, slack = bags.store.kernel(ids), np.arange(len(ids))
     caps = np.append(
         np.repeat(bags.p_caps, np.diff(p_offsets)), np.repeat(bags.n_caps, bags.n_sizes)
     )
-    labels = np.append(np.ones(n_pos), -np.ones(len(bags.N)))
-    _refuse_too_large(len(vectors))
-    K = bags.kernel(vectors, vectors)
+    labels = np.append(np.ones(n_pos), -np.ones(n_neg))
 
-    solution, objectives, converged = None, [], False
+    run = _Run()
     for _ in progress(range(max_iter)):
-        problem = QPProblem(K.__getitem__, labels, np.arange(len(labels)), caps)
-        solution = solve(problem, solution, solver=solver, tol=tol)
-        objectives.append(solution.objective)
-        support = np.flatnonzero(solution.x)
-        coef = (labels * solution.x)[support]
-        scores = coef @ K[support, :n_pos] + solution.intercept
+        run.solve(QPProblem(kernel, labels, slack, caps), solver, tol)
+        scores = run.scores(bags.store, ids)[bags.p_ids] + run.solution.intercept
         best = segment_argmax(scores, p_offsets)
         found = np.where(scores > 0, 1.0, -1.0)
         found[best] = 1.0
-        if np.array_equal(found, labels[:n_pos]):
-            converged = True
+        same = found == labels[:n_pos]
+        if same.all():
+            run.converged = True
             break
         labels = np.append(found, labels[n_pos:])
-    return BinaryModel(
-        vectors[support],
-        coef,
-        solution.intercept,
-        best - p_offsets[:-1],
-        objectives,
-        solution.relative_gap,
-        converged,
-    )
+        run.solution.x[:n_pos][~same] = 0.0  # the next start: those with another label begin at 0
+    return run.model(best - p_offsets[:-1])

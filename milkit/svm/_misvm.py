@@ -11,9 +11,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.base import BagClassifierMixin, BagMixin, split_by_bag
-from milkit.kernels._instance_kernels import instance_kernel, resolve_gamma
+from milkit.kernels._instance_kernels import resolve_gamma
 from milkit.svm._alternation import BinaryBags, bag_margin, instance_margin
-from milkit.utils._segments import segment_max
+from milkit.svm._kernels import KernelFunction, LinearStore, RowStore
+from milkit.svm._qp import SOLVERS
+from milkit.utils._segments import segment_max, segment_sum
 from milkit.utils._weights import class_weight_per_bag
 from milkit.utils.validation import check_bag_weight, validate_bags
 
@@ -153,7 +155,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
         "negative_slack": [StrOptions({"bag", "instance"})],
         "init": [StrOptions({"mean", "random"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
-        "solver": [StrOptions({"auto", "cvxopt"})],
+        "solver": [StrOptions({"auto", *SOLVERS})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -236,45 +238,52 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
         bags, y = validate_bags(self, X, y, dtype=np.float64, instance_data=False)
         encoded = self._encode_labels(y)
         weight = check_bag_weight(sample_weight, bags)
-        flat, _ = bags.flat()
+        flat, offsets = bags.flat()
         self.gamma_ = resolve_gamma(self.gamma, flat, np.repeat(weight, bags.sizes))
-        self.solver_ = "cvxopt" if self.solver == "auto" else self.solver
+        self.solver_ = "working_set" if self.solver == "auto" else self.solver
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
-        models = []
         n_classes = len(self.classes_)
-        for positive_class in [1] if n_classes == 2 else range(n_classes):
+        positive_classes = [1] if n_classes == 2 else range(n_classes)
+        store, means = self._store(flat, offsets, np.isin(encoded, positive_classes))
+        models = []
+        for positive_class in positive_classes:
             positive = encoded == positive_class
             caps = (self.C * weight) * class_weight_per_bag(
                 self.class_weight, self.classes_, encoded, positive, weight
             )
-            models.append(self._fit_binary(bags, positive, caps, rng))
+            for side, what in [(positive, "positive"), (~positive, "negative")]:
+                if not np.any(caps[side]):
+                    raise ValueError(
+                        f"No {what} bag is left: all bags of one class have weight 0. Both sides "
+                        "of each two-class problem need a bag with a positive weight."
+                    )
+            models.append(self._fit_binary(BinaryBags(store, offsets, positive, caps, means), rng))
         self._keep(models)
         return self
 
-    def _fit_binary(self, bags, positive, caps, rng):
-        used = caps > 0
-        for side, what in [(positive & used, "positive"), (~positive & used, "negative")]:
-            if not side.any():
-                raise ValueError(
-                    f"No {what} bag is left: all bags of one class have weight 0. Both sides of "
-                    "each two-class problem need a bag with a positive weight."
-                )
-        if not used.all():
-            bags, positive, caps = bags[used], positive[used], caps[used]
-        bags = BinaryBags(*bags.flat(), positive, caps, self._kernel)
-        shared = {"max_iter": self.max_iter, "tol": self.tol, "solver": self.solver_}
+    def _store(self, flat, offsets, positive):
+        """All vectors of the fit, shared by restarts and classes, and where the means stand."""
+        means = None
+        if self.margin == "bag" and self.init == "mean":
+            means = len(flat) + np.cumsum(positive) - 1
+            every = segment_sum(flat, offsets) / np.diff(offsets)[:, None]
+            flat = np.vstack([flat, every[positive]])
+        if self.kernel == "linear":
+            return LinearStore(flat), means
+        return RowStore(flat, self._kernel), means
+
+    def _fit_binary(self, bags, rng):
+        shared = {
+            "max_iter": self.max_iter,
+            "tol": self.tol,
+            "solver": self.solver_,
+            "progress": self._progress,
+        }
         if self.margin == "instance":
-            return instance_margin(bags, progress=self._progress, **shared)
+            return instance_margin(bags, **shared)
         runs = [
-            bag_margin(
-                bags,
-                negative_slack=self.negative_slack,
-                init=self.init,
-                rng=rng,
-                progress=self._progress,
-                **shared,
-            )
+            bag_margin(bags, negative_slack=self.negative_slack, init=self.init, rng=rng, **shared)
             for _ in range(self.n_init)
         ]
         return min(runs, key=lambda run: run.objectives[-1])
@@ -291,10 +300,9 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
 
         return tqdm(steps, desc="MISVM, outer steps", leave=False)
 
-    def _kernel(self, A, B):
-        return instance_kernel(
-            A, B, self.kernel, gamma=self.gamma_, degree=self.degree, coef0=self.coef0
-        )
+    @property
+    def _kernel(self):
+        return KernelFunction(self.kernel, gamma=self.gamma_, degree=self.degree, coef0=self.coef0)
 
     def _keep(self, models):
         for model in models:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import numpy as np
-from sklearn.utils import get_tags
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import (
     _check_y,
     _num_samples,
@@ -161,9 +161,7 @@ def _validate_instances(estimator, bags, *, reset, tensors, instance_data, check
     flat, offsets = bags.flat(_wanted_dtype(check_params.get("dtype"), bags.dtype))
     matrix = flat.reshape(len(flat), bags.n_features)
     try:
-        checked = validate_data(
-            estimator, _named_matrix(matrix, bags.feature_names), reset=reset, **check_params
-        )
+        checked = _checked_matrix(estimator, matrix, bags.feature_names, reset, check_params)
     except ValueError as error:
         where = _locate(error, matrix, bags)
         if where is None:
@@ -195,13 +193,15 @@ def _wanted_dtype(wanted, given):
     return wanted
 
 
-def _named_matrix(matrix, feature_names):
-    """The matrix as scikit-learn wants it: with feature names if the bags have them."""
+def _checked_matrix(estimator, matrix, feature_names, reset, check_params):
     if feature_names is None:
-        return matrix
+        return validate_data(estimator, matrix, reset=reset, **check_params)
     import pandas as pd
 
-    return pd.DataFrame(matrix, columns=feature_names, copy=False)
+    # scikit-learn looks at each column of a DataFrame by itself; one without rows has the names.
+    header = pd.DataFrame(matrix[:0], columns=feature_names)
+    validate_data(estimator, header, reset=reset, skip_check_array=True)
+    return check_array(matrix, estimator=estimator, input_name="X", **check_params)
 
 
 def _locate(error, matrix, bags):
