@@ -130,7 +130,7 @@ def real_bags(path):
 
 def fit_milkit(X, y, *, solver, **params):
     """Seconds, objective, outer steps, relative gap, and what there is to note."""
-    model = MISVM(class_weight=None, solver=solver, **params)
+    model = MISVM(init="mean", class_weight=None, solver=solver, **params)  # as the reference
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()

@@ -17,10 +17,12 @@ def api_index(sections):
     return "\n".join(lines)
 
 
-def api_page(module, name):
-    """The page of one public class or function."""
+def api_page(module, name, guide=None):
+    """The page of one public class or function, with a link to ``guide``."""
     value = getattr(import_module(module), name)
     lines = [name, "=" * len(name), "", f".. currentmodule:: {module}", ""]
+    if guide:
+        lines += [f"In the guide: :doc:`{guide}`.", ""]
     if inspect.isclass(value):
         own, inherited = members(value)
         lines += [f".. autoclass:: {name}"]
@@ -63,7 +65,7 @@ def write_api_pages(folder, sections):
     """Write the pages that changed and remove those of names that are gone."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {
-        f"{module}.{name}.rst": api_page(module, name)
+        f"{module}.{name}.rst": api_page(module, name, section.get("guides", {}).get(name))
         for section in sections
         for module, names in section["names"].items()
         for name in names

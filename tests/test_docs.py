@@ -104,6 +104,17 @@ def test_page_of_a_class_documents_its_own_methods(pages):
     assert "``get_params``" in text
 
 
+def test_pages_link_to_the_guide(pages):
+    guides = {
+        name: guide for section in API.SECTIONS for name, guide in section.get("guides", {}).items()
+    }
+    assert guides
+    for name, guide in guides.items():
+        (module,) = (full for full in API.full_names() if full.endswith(f".{name}"))
+        assert f":doc:`{guide}`" in (pages / f"{module}.rst").read_text(encoding="utf-8")
+        assert (DOCS / f"{guide[1:]}.rst").exists()
+
+
 def test_page_of_a_function(pages):
     text = (pages / "milkit.kernels.set_kernel.rst").read_text(encoding="utf-8")
     assert ".. autofunction:: set_kernel" in text

@@ -132,3 +132,68 @@ def test_random_folds_leak_on_voices(tmp_path):
     random, whole = accuracies(printed, "Parkinson's voices")
     assert random == pytest.approx(0.78, abs=0.03)
     assert whole == pytest.approx(0.53, abs=0.04)
+
+
+MACHINES = [
+    "bag margin, one slack per bag",
+    "bag margin, one slack per instance",
+    "instance margin",
+]
+
+
+def test_slacks_of_a_doubtful_bag(tmp_path):
+    """What the text of the example says of its figure and of its numbers."""
+    printed = run("plot_misvm_margins.py", cwd=tmp_path)
+    rows = {
+        name: [float(value) for value in re.search(rf"^{name} +(\S.*)$", printed, re.M)[1].split()]
+        for name in MACHINES
+    }
+    # Each row: what the doubtful bag pays, its score, positive bags missed, support vectors.
+    by_bag, by_instance, instance_margin = (rows[name] for name in MACHINES)
+    assert by_instance[1] < by_bag[1]
+    assert by_instance[2] > by_bag[2] == 0
+    assert instance_margin[0] > 3 * max(by_bag[0], by_instance[0])
+    assert instance_margin[3] > max(by_bag[3], by_instance[3])
+    found = re.findall(r"^ +(means|density|best of 20) +objective +(\S+)", printed, re.M)
+    assert len(found) == 6
+    for rows in (found[:3], found[3:]):
+        objective = {name: float(value) for name, value in rows}
+        assert objective["density"] <= 1.01 * objective["best of 20"]
+        assert objective["density"] <= objective["means"]
+    assert objective["density"] < 0.7 * objective["means"]
+
+
+PREPROCESSING = "plot_misvm_preprocessing.py"
+
+
+def preparations(printed, data):
+    """Balanced accuracy of each row of a set, and the number of its warnings."""
+    pattern = rf"^ *{data} +(raw|scaled|scaled \+ PCA \d+) +(\d\.\d+) \[.* (\d+)$"
+    return {
+        name: (float(value), int(n_warnings))
+        for name, value, n_warnings in re.findall(pattern, printed, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize(("name", "n_components"), [("elephant", 100), ("musk1", 83)])
+def test_preprocessing_of_classical_sets(name, n_components, tmp_path):
+    source = folder_of_data(f"{name}.npz") / f"{name}.npz"
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    rows = preparations(run(PREPROCESSING, cwd=tmp_path, data=tmp_path), name)
+    assert list(rows) == ["raw", "scaled", f"scaled + PCA {n_components}"]
+    assert all(value > 0.6 for value, _ in rows.values())
+
+
+def test_preprocessing_counts_convergence_warnings(tmp_path):
+    text = (EXAMPLES / PREPROCESSING).read_text(encoding="utf-8")
+    for whole, short in [("= 50, 20, 100", "= 50, 2, 100"), ("= 5, 2", "= 5, 1")]:
+        assert text.count(whole) == 1
+        text = text.replace(whole, short)
+    (tmp_path / PREPROCESSING).write_text(text, encoding="utf-8")
+    printed = run(tmp_path / PREPROCESSING, cwd=tmp_path)
+    rows = preparations(printed, "digits")
+    assert list(rows) == ["raw", "scaled", "scaled + PCA 32"]
+    counted = sum(n_warnings for _, n_warnings in rows.values())
+    assert f"ConvergenceWarnings: {counted} in 15 fits" in printed
+    assert counted > 10
+    assert re.search(r"^  \d+ x The witnesses still changed after max_iter=2", printed, re.M)

@@ -17,9 +17,9 @@ from sklearn.svm import SVC
 
 from milkit import MISVM, BagArray, InstanceTransformer
 from milkit.kernels._instance_kernels import instance_kernel
-from milkit.svm import _misvm
+from milkit.svm import _alternation, _misvm
 from milkit.svm._alternation import BinaryBags, bag_margin, instance_margin
-from milkit.svm._kernels import KernelFunction, MatrixKernel, RowStore
+from milkit.svm._kernels import KernelFunction, LinearStore, MatrixKernel, RowStore
 from milkit.svm._qp import QPProblem, solve
 
 
@@ -47,7 +47,7 @@ SHARED = {"max_iter": 100, "tol": 1e-6, "progress": lambda steps: steps}
 
 
 @pytest.mark.parametrize("negative_slack", ["bag", "instance"])
-@pytest.mark.parametrize("init", ["mean", "random"])
+@pytest.mark.parametrize("init", ["density", "mean", "random"])
 @pytest.mark.parametrize("solver", ["cvxopt", "working_set", "interior"])
 @pytest.mark.parametrize("seed", range(4))
 def test_bag_margin_never_rises(negative_slack, init, seed, solver):
@@ -114,16 +114,16 @@ def test_all_choices_of_witnesses(seed):
         best = tuple(int((rbf_kernel(bag, V, gamma=gamma) @ coef).argmax()) for bag in bags[:3])
         if best == chosen:
             fixed_points.append(chosen)
-    model = MISVM(C=C, gamma=gamma, class_weight=None).fit(bags, y)
+    model = MISVM(C=C, gamma=gamma, class_weight=None, tol=1e-8).fit(bags, y)
     found = tuple(model.witnesses_.tolist())
     assert found in fixed_points
     assert model.objective_[0] == pytest.approx(objectives[found], rel=1e-5)
     # The best choice is a fixed point, and enough random beginnings find it.
     best = min(objectives, key=objectives.get)
     assert best in fixed_points
-    many = MISVM(C=C, gamma=gamma, class_weight=None, init="random", n_init=40, random_state=0).fit(
-        bags, y
-    )
+    many = MISVM(
+        C=C, gamma=gamma, class_weight=None, tol=1e-8, init="random", n_init=40, random_state=0
+    ).fit(bags, y)
     assert many.objective_[0] == pytest.approx(objectives[best], rel=1e-5)
 
 
@@ -170,6 +170,59 @@ def test_restarts_keep_the_smallest_objective(monkeypatch):
     assert len(seen) == 8
     assert min(seen) < max(seen)
     assert model.objective_[0] == min(seen)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_density_begins_at_the_difference_of_mean_kernels(kernel):
+    bags, y = make_bags(shift=3.0)
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0.5, 2.0, len(y))
+    flat, offsets = BagArray.from_list(bags).flat()
+    function = KernelFunction(kernel, gamma=0.4)
+    store = LinearStore(flat) if kernel == "linear" else RowStore(flat, function)
+    density = _alternation._density(BinaryBags(store, offsets, y == 1, weight))
+    expected = []
+    for bag in bags[1::2]:
+        sides = [
+            np.average(
+                [function(bag, other).mean(axis=1) for other in bags[side::2]],
+                axis=0,
+                weights=weight[side::2],
+            )
+            for side in (0, 1)
+        ]
+        expected.append(sides[1] - sides[0])
+    np.testing.assert_allclose(density, np.concatenate(expected), atol=1e-12)
+
+
+def test_density_looks_at_some_instances_of_each_bag(monkeypatch):
+    monkeypatch.setattr(_alternation, "_SAMPLE", 25)
+    offsets = np.array([0, 1, 40, 43, 90, 92, 100])
+    caps = np.array([1.0, 2.0, 3.0, 1.0, 1.0, 1.0])
+    some, weight = _alternation._some_of_each(offsets, caps)
+    assert len(np.unique(some)) == 25
+    bag = np.searchsorted(offsets, some, side="right") - 1
+    np.testing.assert_allclose(np.bincount(bag, weight), caps / caps.sum())
+    assert np.bincount(bag).tolist()[:1] == [1]
+    assert np.bincount(bag)[[1, 3]].min() >= 6
+    # More bags than that: one instance of some of them.
+    some, weight = _alternation._some_of_each(np.arange(0, 301, 3), np.ones(100))
+    assert len(np.unique(some // 3)) == 25
+    np.testing.assert_allclose(weight, 1 / 25)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_witnesses_are_found(seed):
+    # One instance of a positive bag is another; the bag's mean hardly shows it. A large C, which
+    # separates the means by chance, must not matter.
+    rng = np.random.default_rng(seed)
+    bags = [rng.normal(size=(8, 10)) for _ in range(60)]
+    y = np.arange(60) % 2
+    for bag in bags[1::2]:
+        bag[3] += 2.0
+    for C in (1.0, 100.0):
+        model = MISVM(C=C).fit(bags, y)
+        assert np.mean(model.witnesses_ == 3) > 0.9
 
 
 # -- special cases that are SVC --------------------------------------------------------------
@@ -220,8 +273,8 @@ def test_negative_slack():
 @pytest.mark.parametrize("names", [[1, 2], ["no", "yes"], [False, True], [-1, 1], [0.0, 1.0]])
 def test_any_two_labels(margin, names):
     bags, y = make_bags(shift=6.0)
-    expected = MISVM(margin=margin).fit(bags, y)
-    model = MISVM(margin=margin).fit(bags, np.array(names)[y])
+    expected = MISVM(C=1.0, margin=margin).fit(bags, y)
+    model = MISVM(C=1.0, margin=margin).fit(bags, np.array(names)[y])
     assert model.classes_.tolist() == names
     np.testing.assert_array_equal(model.decision_function(bags), expected.decision_function(bags))
     np.testing.assert_array_equal(model.predict(bags), np.array(names)[expected.predict(bags)])
@@ -252,7 +305,7 @@ def test_class_weights_move_the_decision():
 def test_intercept_is_not_averaged_over_bounded_vectors():
     # Overlapping bags: most support vectors are at their cap or in a capped bag, off the margin.
     bags, y = make_bags(shift=0.8, n_bags=30, seed=4)
-    model = MISVM(C=2.0, class_weight=None, gamma=0.4, tol=1e-8).fit(bags, y)
+    model = MISVM(C=2.0, init="mean", class_weight=None, gamma=0.4, tol=1e-8).fit(bags, y)
     scores = model.score_instances(bags)
     caps_left, margins = [], []
     coef_of = dict(zip(map(tuple, model.support_vectors_), model.dual_coef_[0], strict=True))
@@ -308,6 +361,85 @@ def test_kernel_with_nan_is_not_swallowed():
         MISVM(kernel=lambda A, B: np.full((len(A), len(B)), np.nan), max_iter=2).fit(bags, y)
 
 
+@pytest.mark.parametrize("margin", ["bag", "instance"])
+def test_indefinite_kernel_warns(margin):
+    bags, y = make_bags(n_bags=60, shift=1.0)
+    with pytest.warns(ConvergenceWarning) as caught:
+        model = MISVM(kernel="sigmoid", margin=margin, C=0.1, coef0=-1.0).fit(bags, y)
+    assert any("not positive semi-definite" in str(warning.message) for warning in caught)
+    assert np.isfinite(model.decision_function(bags)).all()
+
+
+# -- the solvers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize(
+    ("solver", "params"),
+    [
+        ("working_set", {}),
+        ("interior", {}),
+        ("working_set", {"negative_slack": "instance"}),
+        ("interior", {"negative_slack": "instance"}),
+        ("libsvm", {"negative_slack": "instance"}),
+        ("working_set", {"margin": "instance"}),
+        ("interior", {"margin": "instance"}),
+        ("libsvm", {"margin": "instance"}),
+    ],
+)
+def test_whole_fits_agree_with_cvxopt(solver, params, kernel):
+    # Solutions within tol can lead to other witnesses now and then, so the median counts.
+    differences = []
+    for seed in range(9):
+        bags, y = make_bags(seed=seed, shift=1.0, n_bags=30)
+        shared = {"C": 3.0, "kernel": kernel, **params}
+        model = MISVM(solver=solver, **shared).fit(bags, y)
+        reference = MISVM(solver="cvxopt", **shared).fit(bags, y)
+        assert model.solver_ == solver
+        differences.append(abs(model.objective_[0] / reference.objective_[0] - 1))
+    assert np.median(differences) <= 1e-3
+
+
+def test_auto_says_which_solver():
+    bags, y = make_bags()
+    model = MISVM().fit(bags, y)
+    named = MISVM(solver=model.solver_).fit(bags, y)
+    assert model.solver_ in {"working_set", "interior", "libsvm", "cvxopt"}
+    np.testing.assert_array_equal(model.dual_coef_, named.dual_coef_)
+
+
+def test_libsvm_refuses_shared_slacks():
+    bags, y = make_bags()
+    with pytest.raises(ValueError, match="every vector has a slack of its own"):
+        MISVM(solver="libsvm").fit(bags, y)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"init": "mean"},
+        {"margin": "instance"},
+        {"init": "random", "n_init": 3},
+        {"init": "mean", "classes": 3},
+    ],
+)
+def test_each_row_of_the_kernel_is_computed_once(params):
+    # Over outer steps, restarts and classes.
+    bags, _ = make_bags(n_bags=120, shift=1.0)
+    bags = [bag for bag in bags if len(bag) > 1][:60]  # one instance is its bag's mean
+    y = np.arange(60) % params.pop("classes", 2)
+    asked = []
+
+    def kernel(A, B):
+        asked.append(A)
+        return rbf_kernel(A, B, gamma=0.4)
+
+    model = MISVM(kernel=kernel, C=3.0, random_state=0, **params).fit(bags, y)
+    rows = np.vstack(asked)
+    assert model.n_iter_ > 1
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
 # -- weights ---------------------------------------------------------------------------------
 
 
@@ -353,7 +485,7 @@ def test_weights_are_repetitions(margin, class_weight):
     bags, y = make_bags(n_bags=14)
     times = np.array([1, 2, 3, 1, 2, 1, 1] * 2)
     index = np.repeat(np.arange(14), times)
-    params = {"margin": margin, "class_weight": class_weight}
+    params = {"margin": margin, "class_weight": class_weight, "tol": 1e-8}
     weighted = MISVM(**params).fit(bags, y, sample_weight=times)
     repeated = MISVM(**params).fit([bags[i] for i in index], y[index])
     assert weighted.gamma_ == pytest.approx(repeated.gamma_, rel=1e-9)
@@ -526,7 +658,7 @@ def test_pickle():
 def test_iteration_limit_warns(margin):
     bags, y = make_bags(shift=0.5)
     with pytest.warns(ConvergenceWarning, match="still changed after max_iter=1 outer steps"):
-        model = MISVM(margin=margin, max_iter=1).fit(bags, y)
+        model = MISVM(margin=margin, init="mean", max_iter=1).fit(bags, y)
     assert model.n_iter_ == 1
     assert np.isfinite(model.decision_function(bags)).all()
 
@@ -562,8 +694,8 @@ def test_constant_features(margin, kernel):
 def test_scale_of_the_features(scale, shift):
     bags, y = make_bags(shift=shift)
     # rbf with gamma="scale" does not know the scale.
-    plain = MISVM().fit(bags, y)
-    scaled = MISVM().fit([bag * scale for bag in bags], y)
+    plain = MISVM(tol=1e-8).fit(bags, y)
+    scaled = MISVM(tol=1e-8).fit([bag * scale for bag in bags], y)
     np.testing.assert_allclose(
         scaled.decision_function([bag * scale for bag in bags]),
         plain.decision_function(bags),
@@ -614,7 +746,7 @@ def test_extreme_costs(C, margin, kernel):
         ({"margin": "both"}, "The 'margin' parameter"),
         ({"kernel": "precomputed"}, "The 'kernel' parameter"),
         ({"solver": "quick"}, "The 'solver' parameter"),
-        ({"n_init": 3}, "n_init=3 repeats the same run with init='mean' and margin='bag'"),
+        ({"n_init": 3}, "n_init=3 repeats the same run with init='density' and margin='bag'"),
         ({"n_init": 3, "init": "random", "margin": "instance"}, "n_init=3 repeats the same run"),
     ],
 )

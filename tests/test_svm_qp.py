@@ -1,11 +1,14 @@
 """The QP door against independent optimisers, SVC and the optimality conditions."""
 
 import copy
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, linprog, minimize
 from sklearn.metrics.pairwise import linear_kernel, polynomial_kernel, rbf_kernel
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from milkit.svm import _interior, _qp, _working_set
@@ -564,3 +567,44 @@ def test_global_options_have_no_effect(monkeypatch):
     expected = solve(problem, solver="cvxopt")
     monkeypatch.setitem(solvers.options, "maxiters", 1)
     np.testing.assert_array_equal(solve(problem, solver="cvxopt").x, expected.x)
+
+
+# -- the classical data ----------------------------------------------------------------------
+
+DATA = os.environ.get("MILKIT_DATA")
+
+
+@pytest.mark.skipif(not DATA, reason="MILKIT_DATA does not name the folder of the data sets")
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", ["musk1", "elephant"])
+def test_same_optimum_on_classical_data(name, shared, kernel):
+    from milkit.datasets import load_bags
+
+    path = Path(DATA) / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not in the folder of the data sets")
+    X, y = load_bags(path, return_X_y=True)
+    flat, offsets = X.flat()
+    flat = StandardScaler().fit_transform(flat.astype(np.float64))
+    positive, sizes = y == 1, np.diff(offsets)
+    witnesses = offsets[:-1] + np.random.default_rng(0).integers(sizes)
+    ids = np.append(witnesses[positive], np.flatnonzero(~np.repeat(positive, sizes)))
+    n_pos, n_neg = positive.sum(), len(ids) - positive.sum()
+    signs = np.append(np.ones(n_pos), -np.ones(n_neg))
+    bag = np.repeat(np.arange((~positive).sum()), sizes[~positive])
+    slack = np.append(np.arange(n_pos), n_pos + (bag if shared else np.arange(n_neg)))
+    function = KernelFunction(kernel, gamma=1 / flat.shape[1])
+    store = LinearStore(flat) if kernel == "linear" else RowStore(flat, function)
+    problem = QPProblem(store.kernel(ids), signs, slack, np.ones(slack[-1] + 1))
+    K = function(flat[ids], flat[ids])
+    reference = solve(problem, solver="cvxopt")
+    for solver in ["working_set", "interior"] + ([] if shared else ["libsvm"]):
+        solution = solve(problem, solver=solver, tol=1e-4)
+        assert solution.status == "optimal"
+        assert solution.objective == pytest.approx(reference.objective, rel=1e-4)
+        assert_kkt(problem, K, solution, tol=3e-2)
+        if solver != "libsvm":
+            exact = solve(problem, solver=solver, tol=1e-8)
+            assert exact.objective == pytest.approx(reference.objective, rel=1e-6)
+            assert_kkt(problem, K, exact, tol=1e-3)

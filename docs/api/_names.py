@@ -1,7 +1,8 @@
 """The API pages as data: every public name, once, in the section where a reader looks for it.
 
 ``docs/conf.py`` makes a page ``api/generated/<module>.<name>.html`` of each and a table of each
-section. ``tests/test_docs.py`` compares this list with the ``__all__`` of milkit's modules.
+section, with a link to the page of the guide where "guides" names one. ``tests/test_docs.py``
+compares this list with the ``__all__`` of milkit's modules.
 """
 
 SECTIONS = [
@@ -20,6 +21,7 @@ SECTIONS = [
             "milkit.neural": ["AttentionMILClassifier", "AttentionMILRegressor"],
             "milkit.svm": ["MISVM"],
         },
+        "guides": {"MISVM": "/guide/misvm"},
     },
     {
         "title": "Bags to rows and kernels",

@@ -11,6 +11,10 @@ from milkit.utils._segments import segment_argmax
 __all__ = ["BinaryBags", "BinaryModel", "bag_margin", "instance_margin"]
 
 
+# Instances of each side that the beginning looks at.
+_SAMPLE = 1000
+
+
 class BinaryBags:
     """One binary problem: which vectors of a store belong to positive bags and which to negative.
 
@@ -95,6 +99,11 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
     Each step minimises the primal over the function and then over the witnesses, so it never
     rises. With ``init="mean"`` the first step stands on bag means, which are no instances, and is
     not part of that descent.
+
+    ``init="density"`` begins at the instance of each positive bag where positive bags lie most
+    densely compared with negative ones. A function fitted to the means can, where witnesses are
+    rare and C is large, separate them by what the other instances happen to be, and chooses these
+    as witnesses.
     """
     p_offsets, n_pos, n_neg = bags.p_offsets, len(bags.p_caps), len(bags.n_ids)
     signs = np.append(np.ones(n_pos), -np.ones(n_neg))
@@ -105,11 +114,14 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
     slack = np.append(np.arange(n_pos), n_pos + negative)
     caps = np.append(bags.p_caps, n_caps)
 
-    witness, ids = None, bags.means
-    if init == "random":
-        witness = p_offsets[:-1] + rng.integers(np.diff(p_offsets))
-        ids = bags.p_ids[witness]
-    ids = np.append(ids, bags.n_ids)
+    witness, begin = None, bags.means
+    if init != "mean":
+        if init == "random":
+            witness = p_offsets[:-1] + rng.integers(np.diff(p_offsets))
+        else:
+            witness = segment_argmax(_density(bags), p_offsets)
+        begin = bags.p_ids[witness]
+    ids = np.append(begin, bags.n_ids)
     run = _Run()
     for _ in progress(range(max_iter)):
         run.solve(QPProblem(bags.store.kernel(ids), signs, slack, caps), solver, tol)
@@ -125,6 +137,27 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
         witness = best
         ids = np.append(bags.p_ids[witness], bags.n_ids)
     return run.model(best - p_offsets[:-1])
+
+
+def _density(bags):
+    """Mean kernel with the positive bags less that with the negative ones, at all of P."""
+    p_some, p_weight = _some_of_each(bags.p_offsets, bags.p_caps)
+    n_some, n_weight = _some_of_each(offsets_of(bags.n_sizes), bags.n_caps)
+    ids = np.append(bags.p_ids[p_some], bags.n_ids[n_some])
+    return bags.store.scores_at(bags.p_ids, ids, np.append(p_weight, -n_weight))
+
+
+def _some_of_each(offsets, caps):
+    """Some instances of all bags, and weights that add to 1 and for each bag seen to its share."""
+    rng = np.random.default_rng(0)
+    bag = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((rng.random(len(bag)), bag))  # shuffled inside each bag
+    rank = np.arange(len(bag)) - offsets[bag]
+    # The first of each bag, then the second of each, as far as they go.
+    some = order[np.lexsort((rng.random(len(bag)), rank))[:_SAMPLE]]
+    seen = np.bincount(bag[some], minlength=len(offsets) - 1)
+    share = caps * (seen > 0)
+    return some, (share / share.sum() / np.maximum(seen, 1))[bag[some]]
 
 
 def instance_margin(bags, *, max_iter, tol, solver, progress):

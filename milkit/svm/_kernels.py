@@ -111,6 +111,10 @@ class LinearStore:
         """Weighted sum of the rows of some vectors, shape (n,)."""
         return self.vectors @ (weight @ self.vectors[ids])
 
+    def scores_at(self, at, ids, weight):
+        """The same at some vectors only, shape (len(at),)."""
+        return self.vectors[at] @ (weight @ self.vectors[ids])
+
 
 class RowStore:
     """Rows of the kernel matrix between all vectors of a fit, computed when first asked for.
@@ -176,17 +180,21 @@ class RowStore:
         """Weighted sum of the rows of some vectors, shape (n,)."""
         places = self.places(ids)
         if places is None:
-            rows, scores = self.vectors[ids], np.empty(len(self.vectors))
-            step = max(1, 2**22 // len(ids))
-            for start in range(0, len(scores), step):
-                part = slice(start, start + step)
-                scores[part] = weight @ self.function(rows, self.vectors[part])
-            return scores
+            return self.scores_at(np.arange(len(self.vectors)), ids, weight)
         if 4 * len(places) < self._n_rows:
             return weight @ self.kept[places]
         every = np.zeros(self._n_rows)
         every[places] = weight
         return every @ self.kept
+
+    def scores_at(self, at, ids, weight):
+        """The same at some vectors only, shape (len(at),); computed in blocks and not kept."""
+        rows, scores = self.vectors[ids], np.empty(len(at))
+        step = max(1, 2**22 // len(ids))
+        for start in range(0, len(at), step):
+            part = slice(start, start + step)
+            scores[part] = weight @ self.function(rows, self.vectors[at[part]])
+        return scores
 
 
 class StoredKernel:

@@ -55,28 +55,15 @@ def with_primal(problem, x, n_iter, tol, convex=True):
     scores = problem.kernel.scores(support, weight) if len(support) else np.zeros(len(x))
     norm = float(weight @ scores[support])
     loss = np.maximum.reduceat(-signs * scores, starts)
-    intercept = _intercept(problem, x, scores, loss)
+    # The optimal intercepts, given the function, are one point where any support vector is free
+    # (its multiplier positive *and* the sum over its slack below the cap): all of these lie on
+    # the margin then. Where none is, they are an interval, and its middle is taken.
+    intercept = 0.5 * sum(intercept_bracket(signs[starts], loss, caps))
     slacks = np.maximum(1.0 + loss - signs[starts] * intercept, 0.0)
     primal = 0.5 * norm + float(caps @ slacks)
     gap = primal - (float(x.sum()) - 0.5 * norm)
     status = "optimal" if abs(gap) <= tol * max(abs(primal), 1e-12) else "inaccurate"
     return QPSolution(x, intercept, slacks, primal, gap, n_iter, status, scores, convex)
-
-
-def _intercept(problem, x, scores, loss):
-    """The intercept that the free support vectors agree on, else the middle of what is optimal.
-
-    A support vector is free if its multiplier is positive *and* the sum over its slack is below
-    the cap; only then does it lie on the margin. Their mean is kept inside the bracket of
-    intercepts that minimise the primal, which is a point to rounding where any is free.
-    """
-    signs, caps, starts = problem.signs, problem.caps, problem.starts
-    low, high = intercept_bracket(signs[starts], loss, caps)
-    room = caps - np.add.reduceat(x, starts) > 1e-5 * caps
-    free = (x > 0) & room[problem.slack]
-    if free.any():
-        return min(max(float(np.mean(signs[free] - scores[free])), low), high)
-    return 0.5 * (low + high)
 
 
 def intercept_bracket(signs, loss, caps):

@@ -21,10 +21,12 @@ except ImportError:  # installed without a compiler
 
 __all__ = ["solve_working_set"]
 
-_ALL = 200  # so few vectors are taken at once
+_COLD = 300
+_ALL = 400
 _FIRST = 1  # vectors of one slack to begin with
 _ROUNDS = 30
 _FACES = 30
+_FACE_COST = 3e8
 _BURST, _BN = 1000, 3
 _JOIN = 4  # vectors of one slack that join in a round
 
@@ -64,10 +66,10 @@ def solve_working_set(problem, start, tol):
 def _first(problem, x):
     """The vectors to begin with."""
     n = len(x)
-    if n <= _ALL:
-        return np.ones(n, dtype=bool)
     active = x > 0
     if not active.any():
+        if n <= _ALL:
+            return np.ones(n, dtype=bool)
         # Those that lie deepest on the other side of a line between the two means.
         rng = np.random.default_rng(0)
         scores = np.zeros(n)
@@ -76,7 +78,7 @@ def _first(problem, x):
             some = np.sort(rng.permutation(side)[:200])
             scores += problem.kernel.scores(some, np.full(len(some), sign / len(some)))
         depth = -problem.signs * scores
-        active[_deepest(problem.slack, depth, np.ones(n, dtype=bool), 1000, _FIRST)] = True
+        active[_deepest(problem.slack, depth, np.ones(n, dtype=bool), _COLD, _FIRST)] = True
         for sign in (1.0, -1.0):  # both sides, however they lie
             side = np.flatnonzero(problem.signs == sign)
             active[side[np.argsort(-depth[side], kind="stable")[:100]]] = True
@@ -123,7 +125,7 @@ def _solve_part(problem, x, tol):
         if solved or not convex:
             return x, n_iter, convex
         # Many small steps, as at large C: the face they have reached has an optimum of its own.
-        for _ in range(_FACES):
+        for _ in range(int(np.clip(_FACE_COST / max(1, np.count_nonzero(x)) ** 3, 1, _FACES))):
             n_iter += 1
             if _to_optimum_of_face(problem, K, x):
                 break
