@@ -21,14 +21,15 @@ except ImportError:  # installed without a compiler
 
 __all__ = ["solve_working_set"]
 
-_COLD = 300
-_ALL = 400
-_FIRST = 1  # vectors of one slack to begin with
-_ROUNDS = 30
-_FACES = 30
-_FACE_COST = 3e8
-_BURST, _BN = 1000, 3
+# Sizes found by timing fits of the classical sets; all of them are flat near these values.
+_ALL = 400  # so few vectors are taken at once
+_COLD = 300  # else the fit begins with so many, of each slack at most ...
+_FIRST = 1
 _JOIN = 4  # vectors of one slack that join in a round
+_BURST = 1000  # steps on pairs before a face is tried
+_ROUNDS = 30  # of pairs and faces before the interior point takes over
+_FACES = 30  # steps towards the optimum of a face, fewer where each costs much:
+_FACE_COST = 3e8  # they cost the cube of the multipliers above 0
 
 
 def solve_working_set(problem, start, tol):
@@ -137,7 +138,7 @@ def _pairs(problem, K, x, tol):
     n, support = len(x), np.flatnonzero(x)
     left = problem.signs - (problem.signs[support] * x[support]) @ K[support]
     ends = np.append(problem.starts, n)
-    steps = max(_BURST, _BN * n)
+    steps = max(_BURST, 3 * n)
     return smo(K, problem.signs, problem.slack, ends, problem.reach, x, left, tol, steps)
 
 
