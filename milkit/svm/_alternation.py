@@ -66,12 +66,19 @@ class _Run:
 
     def __init__(self):
         self.solution, self.objectives, self.converged, self.convex = None, [], False, True
+        self.inaccurate = 0
 
     def solve(self, problem, solver, tol):
         self.signs = problem.signs
         self.solution = solve(problem, self.solution, solver=solver, tol=tol)
         self.objectives.append(self.solution.objective)
+        self.inaccurate += self.solution.status == "inaccurate"
         self.convex = self.convex and self.solution.convex
+
+    @property
+    def is_lost(self):
+        """bool : Whether going on is in vain; the gap of the last programme is what is reported."""
+        return self.inaccurate > 1 and self.solution.status == "inaccurate"
 
     def scores(self, store, ids):
         """The function without intercept at all vectors of the store."""
@@ -131,7 +138,7 @@ def bag_margin(bags, *, negative_slack, init, max_iter, tol, solver, rng, progre
             # Equal instances tie: staying with the witness is as good, and ends the loop.
             top = scores[best]
             best = np.where(scores[witness] >= top - 1e-9 * (1 + np.abs(top)), witness, best)
-            if np.array_equal(best, witness):
+            if np.array_equal(best, witness) or run.is_lost:
                 run.converged = True
                 break
         witness = best
@@ -178,7 +185,7 @@ def instance_margin(bags, *, max_iter, tol, solver, progress):
         found = np.where(scores > 0, 1.0, -1.0)
         found[best] = 1.0
         same = found == labels[:n_pos]
-        if same.all():
+        if same.all() or run.is_lost:
             run.converged = True
             break
         labels = np.append(found, labels[n_pos:])

@@ -17,7 +17,7 @@ from milkit.svm._primal import bounded, feasible, with_primal
 __all__ = ["is_low_rank", "solve_interior"]
 
 _MAX_STEPS = 100
-_DENSE = 5000  # vectors up to which a dense matrix is a way out
+_DENSE = 1000  # vectors up to which a dense matrix is a way out
 _PATIENCE = 6  # steps without a better gap: only rounding is left
 
 
@@ -184,7 +184,10 @@ class _Point:
         n = len(self.signs)
         sizes = np.diff(self.starts, append=n)
         self.x = (0.5 * self.caps / sizes)[self.slack]  # the middle of the feasible set
-        self.t, self.z, self.u, self.b = 0.5 * self.caps, np.ones(n), np.ones(len(reach)), 0.0
+        self.t, self.b = 0.5 * self.caps, 0.0
+        # Duals of the size of the slope there: at large C it is far from 1.
+        size = max(1.0, float(np.abs(hessian.multiply(self.unit, self.x)).mean()))
+        self.z, self.u = np.full(n, size), np.full(len(reach), size)
 
     @property
     def complementarity(self):

@@ -41,11 +41,11 @@ def solve_working_set(problem, start, tol):
     active = _first(problem, x)
     finest = 0.4 * tol  # the rest is for vectors outside
     inner_tol, n_iter, convex = (finest if active.all() else 0.02), 0, True
-    best = None
+    best, failures = None, 0
     while True:
         index = np.flatnonzero(active)
         part = problem.subset(index)
-        x_part, n_steps, inner_convex = _solve_part(part, x[index], inner_tol)
+        x_part, n_steps, solved, inner_convex = _solve_part(part, x[index], inner_tol)
         x = np.zeros(n)
         x[index] = x_part
         n_iter, convex = n_iter + n_steps, convex and inner_convex
@@ -54,6 +54,9 @@ def solve_working_set(problem, start, tol):
             best = solution
         if solution.status == "optimal":
             return solution
+        failures += not solved
+        if failures > 1:  # beyond what double precision can tell; the gap says so
+            return replace(best, n_iter=n_iter)
         joining = _violators(problem, solution, active, part)
         active[joining] = True
         if len(joining):
@@ -112,11 +115,11 @@ def _deepest(slack, depth, candidates, most, of_each):
 
 
 def _solve_part(problem, x, tol):
-    """Multipliers over the working set, with the steps taken and whether all were convex."""
+    """Multipliers over the working set, the steps taken, whether solved, whether all convex."""
     n = len(x)
     if smo is None or is_low_rank(problem.kernel):
         solution = solve_interior(problem, None, tol)
-        return solution.x, solution.n_iter, True
+        return solution.x, solution.n_iter, solution.status == "optimal", True
     refuse_too_large(n, 2)
     K = np.ascontiguousarray(problem.kernel.rows(np.arange(n)))
     x, n_iter = x.copy(), 0
@@ -124,14 +127,14 @@ def _solve_part(problem, x, tol):
         n_steps, solved, convex = _pairs(problem, K, x, tol)
         n_iter += n_steps
         if solved or not convex:
-            return x, n_iter, convex
+            return x, n_iter, solved, convex
         # Many small steps, as at large C: the face they have reached has an optimum of its own.
         for _ in range(int(np.clip(_FACE_COST / max(1, np.count_nonzero(x)) ** 3, 1, _FACES))):
             n_iter += 1
             if _to_optimum_of_face(problem, K, x):
                 break
     solution = solve_interior(problem, None, tol)
-    return solution.x, n_iter + solution.n_iter, convex
+    return solution.x, n_iter + solution.n_iter, solution.status == "optimal", convex
 
 
 def _pairs(problem, K, x, tol):
