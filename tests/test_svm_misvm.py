@@ -726,6 +726,17 @@ def test_features_far_from_scale_are_not_passed_over():
     )
 
 
+def test_rounding_that_may_hide_the_gap_is_said():
+    # Far from the origin the products of features are large, and what differs is in their last
+    # digits.
+    bags, y = make_bags(shift=0.5, n_bags=40)
+    far = [bag + 1e7 for bag in bags]
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        MISVM(kernel="linear", C=10.0).fit(far, y)
+    assert any("rounding may hide" in str(warning.message) for warning in seen)
+
+
 @pytest.mark.parametrize("C", [1e-3, 1e5])
 @pytest.mark.parametrize("margin", ["bag", "instance"])
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])

@@ -185,8 +185,7 @@ class _Point:
         sizes = np.diff(self.starts, append=n)
         self.x = (0.5 * self.caps / sizes)[self.slack]  # the middle of the feasible set
         self.t, self.b = 0.5 * self.caps, 0.0
-        # Duals near 1 take the fewest steps, but where C times the kernel is so large that the slope
-        # there is beyond them.
+        # Duals near 1 take the fewest steps, unless C times the kernel is far beyond them.
         slope = float(np.abs(hessian.multiply(self.unit, self.x)).mean())
         size = slope if slope > 1e8 else 1.0
         self.z, self.u = np.full(n, size), np.full(len(reach), size)

@@ -335,6 +335,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
                     ConvergenceWarning,
                     stacklevel=3,
                 )
+            self._warn_of_rounding(model)
         counts = [len(model.coef) for model in models]
         self.support_vectors_ = np.vstack([model.support_vectors for model in models])
         self.dual_coef_ = np.zeros((len(models), sum(counts)))
@@ -351,6 +352,21 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
             self.coef_ = self.dual_coef_ @ self.support_vectors_
         elif hasattr(self, "coef_"):
             del self.coef_  # of an earlier fit with another kernel
+
+    def _warn_of_rounding(self, model):
+        """Warn where sums of products of features lose what the duality gap is made of."""
+        if self.kernel != "linear" or not len(model.coef):
+            return
+        largest = np.einsum("ij,ij->i", model.support_vectors, model.support_vectors).max()
+        lost = np.finfo(np.float64).eps * np.abs(model.coef).sum() ** 2 * largest
+        if lost > self.tol * abs(model.objectives[-1]):
+            warnings.warn(
+                f"The features are so large (a support vector has length {largest**0.5:.1e}) that "
+                f"rounding may hide a duality gap above tol={self.tol:g}. Put the features on one "
+                "scale (InstanceTransformer(StandardScaler())), or lower C.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _instance_scores(self, bags):
         """Decision value of each instance, shape (n_instances, n_problems)."""
