@@ -37,9 +37,18 @@ SMALL_NETWORK = {
     "tol": 1e-2,
 }
 
+EARLY_STOPPING = {"early_stopping": True, "validation_fraction": 0.3}
+
 INSTANCES = {
-    "AttentionMILClassifier": lambda cls: [cls(**SMALL_NETWORK)],
-    "AttentionMILRegressor": lambda cls: [cls(**SMALL_NETWORK)],
+    "AttentionMILClassifier": lambda cls: [
+        cls(**SMALL_NETWORK),
+        cls(pooling="max", n_estimators=2, auxiliary_decay=0.5, **SMALL_NETWORK),
+        cls(pooling="logsumexp", level="instance", **EARLY_STOPPING, **SMALL_NETWORK),
+    ],
+    "AttentionMILRegressor": lambda cls: [
+        cls(**SMALL_NETWORK),
+        cls(level="instance", n_estimators=2, **EARLY_STOPPING, **SMALL_NETWORK),
+    ],
     "BagStatistics": lambda cls: [cls(), cls(["min", "median", 0.9, "size"])],
     "InstanceTransformer": lambda cls: [
         cls(StandardScaler()),
@@ -158,13 +167,20 @@ VARIANTS = [
     StatisticKernel(["size", "median"], kernel="poly", degree=2, gamma=1.0),
     MISVM(negative_slack="instance", init="random", n_init=2),
     *(
-        AttentionMILClassifier(pooling=pooling, hidden_layer_sizes=(8,), max_iter=3)
-        for pooling in ("gated_attention", "mean", "max")
+        AttentionMILClassifier(pooling=pooling, level=level, hidden_layer_sizes=(8,), max_iter=3)
+        for pooling, level in (
+            ("gated_attention", "embedding"),
+            ("mean", "embedding"),
+            ("mean_std", "embedding"),
+            ("attention", "instance"),
+            ("max", "instance"),
+        )
     ),
+    AttentionMILClassifier(n_heads=2, n_estimators=2, hidden_layer_sizes=(8,), max_iter=3),
     AttentionMILClassifier(
         hidden_layer_sizes=(), max_iter=3, dropout=0.5, max_batch_instances=10, batch_size=7
     ),
-    AttentionMILRegressor(pooling="max", hidden_layer_sizes=(8,), max_iter=3),
+    AttentionMILRegressor(pooling="logsumexp", hidden_layer_sizes=(8,), max_iter=3),
 ]
 
 

@@ -1,4 +1,4 @@
-"""AttentionMILRegressor: the seam for other targets."""
+"""AttentionMILRegressor: the same networks for numbers."""
 
 import pickle
 
@@ -7,6 +7,8 @@ import pytest
 
 from milkit import BagArray
 from milkit.neural import AttentionMILRegressor
+
+from .neural_helpers import COMBINATIONS, WEIGHTED, network_by_hand, parameters_of
 
 N_FEATURES = 3
 SMALL = {
@@ -27,8 +29,22 @@ def make_bags(n_bags=80, seed=0):
     return X, np.array([bag[:, 0].mean() for bag in X])
 
 
-def small(**changed):
-    return AttentionMILRegressor(**{**SMALL, **changed})
+def small(pooling="attention", level="embedding", **changed):
+    return AttentionMILRegressor(**SMALL | parameters_of(pooling, level) | changed)
+
+
+# All but noisy-or, with two members where the pooling is at the instance level.
+MODELS = [
+    (pooling, level, {"embedding": 1, "instance": 2}[level])
+    for pooling, level in COMBINATIONS
+    if pooling != "noisy_or"
+]
+
+
+def some_models(condition=lambda *_: True):
+    return pytest.mark.parametrize(
+        "which", [m for m in MODELS if condition(*m)], ids=lambda which: "-".join(map(str, which))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +52,58 @@ def data():
     return make_bags()
 
 
-@pytest.mark.parametrize("pooling", ["attention", "gated_attention", "mean", "max"])
-def test_learns(pooling, data):
-    assert small(pooling=pooling).fit(*data).score(*make_bags(seed=1)) > 0.7
+@pytest.fixture(scope="module")
+def fitted(data):
+    """Models fitted on 100 y + 1000; not to be changed."""
+    models = {}
+
+    def get(which):
+        if which not in models:
+            model = small(*which[:2], n_estimators=which[2])
+            models[which] = model.fit(data[0], 100 * data[1] + 1000)
+        return models[which]
+
+    return get
+
+
+def constant_of(model):
+    """What is predicted where nothing is seen, in the units of the target."""
+    bias = model.network_.head.bias.detach().numpy().mean()
+    return bias * model.loss_.scale + model.loss_.center
+
+
+# -- learning and outputs ---------------------------------------------------------------------
+
+
+@some_models()
+def test_learns(which, fitted):
+    X, y = make_bags(seed=1)
+    least = {"module": 0.2, "max": 0.15}.get(which[0], 0.6)  # these two cannot say a mean
+    assert fitted(which).score(X, 100 * y + 1000) > least
+
+
+@some_models()
+def test_prediction_is_the_mean_of_the_members_by_hand(which, fitted, data):
+    model = fitted(which)
+    members = [
+        [network_by_hand(which[0], model.network_, bag, e)[0] for bag in data[0]]
+        for e in range(which[2])
+    ]
+    expected = np.mean(members, axis=0) * model.loss_.scale + model.loss_.center
+    np.testing.assert_allclose(model.predict(data[0]), expected, rtol=1e-5)
+
+
+@some_models()
+def test_transform_and_pickle(which, fitted, data):
+    model = fitted(which)
+    Z = model.transform(data[0])
+    width = {"heads": 48, "mean_std": 32, "module": 3}.get(which[0], 16)
+    width = 1 if which[1] == "instance" else width
+    assert Z.shape == (len(data[0]), which[2] * width)
+    assert len(model.get_feature_names_out()) == Z.shape[1]
+    assert model.get_feature_names_out()[0] == "attentionmilregressor0"
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(data[0]), model.predict(data[0]))
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1e-6, 0.0), (1e4, -7.0), (10.0, 1e6)])
@@ -49,25 +114,45 @@ def test_units_of_the_target_do_not_matter(scale, shift, data):
     np.testing.assert_allclose((moved - shift) / scale, plain, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("pooling", ["attention", "gated_attention", "mean"])
-def test_evidence_is_in_the_units_of_the_target(pooling, data):
+# -- evidence ---------------------------------------------------------------------------------
+
+
+@some_models(lambda pooling, *_: pooling in WEIGHTED)
+def test_evidence_is_in_the_units_of_the_target(which, fitted, data):
     """Its mean over the bag plus one constant is the prediction."""
-    X, y = data
-    model = small(pooling=pooling, max_iter=5).fit(X, 100 * y + 1e6)
-    bias = model.network_.head.bias.item() * model.loss_.scale + model.loss_.center
-    evidence = model.score_instances(X)
-    assert [len(e) for e in evidence] == X.sizes.tolist()
+    model = fitted(which)
+    evidence = model.score_instances(data[0])
+    assert [len(e) for e in evidence] == data[0].sizes.tolist()
     means = np.array([e.mean() for e in evidence])
-    np.testing.assert_allclose(means + bias, model.predict(X), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(means + constant_of(model), model.predict(data[0]), rtol=1e-5)
 
 
-def test_evidence_of_max_is_occlusion(data):
+@some_models(lambda *which: which[0] not in WEIGHTED and which[:2] != ("max", "instance"))
+def test_evidence_is_occlusion(which, fitted, data):
+    model = fitted(which)
+    for bag in [next(bag for bag in data[0] if len(bag) == n) for n in (1, 2, 7)]:
+        got = model.score_instances([bag])[0]
+        if len(bag) == 1:
+            expected = model.predict([bag]) - constant_of(model)
+        else:
+            without = model.predict([np.delete(bag, k, axis=0) for k in range(len(bag))])
+            expected = model.predict([bag]) - without
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_evidence_of_a_maximum_over_instances(n_estimators, data):
+    """It is what each instance says alone; the largest is the prediction but for the mean."""
     X, y = data
-    model = small(pooling="max", max_iter=5).fit(X, 100 * y)
-    bag = next(bag for bag in X if len(bag) > 3)
-    without = model.predict([np.delete(bag, k, axis=0) for k in range(len(bag))])
-    expected = model.predict([bag]) - without
-    np.testing.assert_allclose(model.score_instances([bag])[0], expected, rtol=1e-3, atol=1e-3)
+    model = small("max", "instance", max_iter=5, n_estimators=n_estimators).fit(X, 100 * y + 1000)
+    for bag, e, prediction in zip(X, model.score_instances(X), model.predict(X), strict=True):
+        alone = model.predict(list(bag[:, None])) - model.loss_.center
+        np.testing.assert_allclose(e, alone, rtol=1e-3, atol=1e-3)
+        if n_estimators == 1:
+            np.testing.assert_allclose(e.max() + model.loss_.center, prediction, rtol=1e-6)
+
+
+# -- targets and weights ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -5e8, 3])
@@ -120,14 +205,3 @@ def test_a_fit_repeats_and_pickles(data):
     np.testing.assert_array_equal(first.predict(X), second.predict(X))
     again = pickle.loads(pickle.dumps(first))
     np.testing.assert_array_equal(first.predict(X), again.predict(X))
-
-
-def test_transform_gives_the_embedding(data):
-    X, y = data
-    model = small(max_iter=2).fit(X, y)
-    Z, head = model.transform(X), model.network_.head
-    outputs = Z @ head.weight.detach().numpy()[0] + head.bias.item()
-    np.testing.assert_allclose(
-        outputs * model.loss_.scale + model.loss_.center, model.predict(X), rtol=1e-4, atol=1e-5
-    )
-    assert model.get_feature_names_out()[0] == "attentionmilregressor0"

@@ -21,7 +21,11 @@ SECTIONS = [
             "milkit.neural": ["AttentionMILClassifier", "AttentionMILRegressor"],
             "milkit.svm": ["MISVM"],
         },
-        "guides": {"MISVM": "/guide/misvm"},
+        "guides": {
+            "AttentionMILClassifier": "/guide/attention",
+            "AttentionMILRegressor": "/guide/attention",
+            "MISVM": "/guide/misvm",
+        },
     },
     {
         "title": "Bags to rows and kernels",

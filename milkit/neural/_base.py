@@ -3,6 +3,7 @@
 import copy
 import warnings
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,19 +16,23 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.base import BagMixin, split_by_bag
-from milkit.neural._encoders import mlp
-from milkit.neural._network import BagNetwork
-from milkit.neural._pooling import make_pooling
+from milkit.model_selection import grouped_train_test_split
+from milkit.neural._build import build_network, refuse_combination
+from milkit.neural._optimizer import SCHEDULES, SOLVERS
+from milkit.neural._packed import Budget, Packed
+from milkit.neural._pooling import POOLINGS
+from milkit.neural._steps import embeddings_of_bags, outputs_of_bags, read_instances
 from milkit.neural._threads import threads_for
-from milkit.neural._trainer import Packed, TrainingSettings, apply_in_chunks, train
-from milkit.utils.validation import validate_bags
+from milkit.neural._trainer import TrainingData, TrainingSettings, train
+from milkit.utils._callbacks import CallbackSupportMixin, FitProgress
+from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
 
 
 def _has_weights(estimator):
-    if estimator.pooling == "max":
+    if estimator.pooling not in ("attention", "gated_attention", "mean"):
         raise AttributeError(
-            "pooling='max' takes the largest value of each coordinate and has no attention "
-            "weights; score_instances gives the evidence of each instance."
+            f"pooling={estimator.pooling!r} is no weighted mean and has no attention weights; "
+            "score_instances gives the evidence of each instance."
         )
     return True
 
@@ -51,147 +56,375 @@ def resolve_device(device):
 
 
 class BaseAttentionMIL(
-    BagMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+    CallbackSupportMixin,
+    BagMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Fit and read a bag network; subclasses say what it predicts.
 
     The network stays on the CPU between calls, so that a model fitted on a GPU loads anywhere.
     """
 
+    # Groups travel to the inner validation split under metadata routing.
+    __metadata_request__fit = {"groups": True}
+
     _parameter_constraints: dict = {
-        "pooling": [StrOptions({"attention", "gated_attention", "mean", "max"})],
+        "pooling": [StrOptions(set(POOLINGS)), callable],
+        "level": [StrOptions({"embedding", "instance"})],
         "hidden_layer_sizes": ["array-like"],
         "attention_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
+        "attention_features": ["array-like", None],
+        "encoder": [callable, None],
+        "augmentation": [StrOptions({"rotate", "flip", "both"}), None],
+        "auxiliary_decay": [Interval(Real, 0.0, 1.0, closed="both"), None],
+        "solver": [StrOptions(set(SOLVERS))],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0.0, None, closed="neither")],
+        "momentum": [Interval(Real, 0.0, 1.0, closed="left")],
         "weight_decay": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "max_batch_instances": [Interval(Integral, 1, None, closed="left")],
+        "max_batch_instances": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_instances_per_bag": [Interval(Integral, 1, None, closed="left"), None],
         "dropout": [Interval(Real, 0.0, 1.0, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left"), None],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "loss_target": [Interval(Real, 0.0, None, closed="neither"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0.0, 1.0, closed="neither")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
-    @abstractmethod
     def __init__(
         self,
         *,
-        pooling,
-        hidden_layer_sizes,
-        attention_dim,
-        learning_rate_init,
-        weight_decay,
-        max_iter,
-        batch_size,
-        max_batch_instances,
-        dropout,
-        tol,
-        n_iter_no_change,
-        device,
-        random_state,
-        verbose,
+        pooling="attention",
+        level="embedding",
+        hidden_layer_sizes=(128, 64),
+        attention_dim=64,
+        n_heads=1,
+        attention_features=None,
+        encoder=None,
+        augmentation=None,
+        auxiliary_decay=None,
+        solver="adamw",
+        learning_rate="constant",
+        learning_rate_init=1e-3,
+        momentum=0.9,
+        weight_decay=1e-2,
+        max_iter=100,
+        batch_size="auto",
+        max_batch_instances="auto",
+        max_instances_per_bag=None,
+        dropout=0.25,
+        tol=None,
+        n_iter_no_change=10,
+        loss_target=None,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_estimators=1,
+        warm_start=False,
+        precision="float32",
+        device="auto",
+        random_state=None,
+        verbose=0,
     ):
         self.pooling = pooling
+        self.level = level
         self.hidden_layer_sizes = hidden_layer_sizes
         self.attention_dim = attention_dim
+        self.n_heads = n_heads
+        self.attention_features = attention_features
+        self.encoder = encoder
+        self.augmentation = augmentation
+        self.auxiliary_decay = auxiliary_decay
+        self.solver = solver
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.momentum = momentum
         self.weight_decay = weight_decay
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.max_batch_instances = max_batch_instances
+        self.max_instances_per_bag = max_instances_per_bag
         self.dropout = dropout
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.loss_target = loss_target
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_estimators = n_estimators
+        self.warm_start = warm_start
+        self.precision = precision
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, bags, target, weight, loss):
-        """Train a network for ``loss`` on validated bags."""
-        sizes = list(self.hidden_layer_sizes)
-        if any(not isinstance(size, Integral) or size < 1 for size in sizes):
-            raise ValueError(f"hidden_layer_sizes must hold positive integers. Got {sizes}.")
-        # Two seeds, so that the dropout does not repeat the numbers of the initial weights.
-        seed, train_seed = check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
-        device = resolve_device(self.device)
-        generator = torch.Generator().manual_seed(seed)
-        encoder, width = mlp(self.n_features_in_, sizes, self.dropout, generator)
-        pooling = make_pooling(self.pooling, width, self.attention_dim, generator)
-        network = BagNetwork(encoder, pooling, width, loss.n_outputs, generator).to(device)
+    @abstractmethod
+    def _targets(self, y, weight, *, first):
+        """Loss, encoded targets and training weights of validated bags.
+
+        ``first`` is False where a network exists already and goes on learning.
+        """
+
+    # -- fitting ------------------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_weight, groups, *, partial=False, **target_options):
+        """Validate bags and train a network on them, or go on with the one there is."""
+        self._validate_params()
+        refuse_combination(self)
+        first = not (hasattr(self, "network_") and (partial or self.warm_start))
+        if groups is not None or self.early_stopping:
+            groups = resolve_groups(X, groups)
+        bags, y = self._validated(X, y, reset=first)
+        if groups is None:
+            groups = bags.groups
+        weight = check_bag_weight(sample_weight, bags)
+        loss, target, weight = self._targets(y, weight, first=first, **target_options)
         used = np.flatnonzero(weight > 0)
-        if not (n_used := len(used)):
+        if len(used) == 0:
             raise ValueError("sample_weight and class_weight together leave no bag any weight.")
-        bags, target, weight = bags[used], target[torch.from_numpy(used)], weight[used]
+        device = resolve_device(self.device)
+        # Two seeds, so that the dropout does not repeat the numbers of the initial weights.
+        random_state = check_random_state(self.random_state)
+        n_done = 0 if first else self.n_iter_  # the next call of partial_fit draws anew
+        seed, train_seed = (random_state.randint(2**31 - 1, size=2) + n_done).tolist()
+        if first:
+            self._fit_extra(bags, weight > 0)
+        with self._own_randomness(seed, device):
+            network = copy.deepcopy(self.network_) if not first else None
+            if first:
+                mean_size = float(np.average(bags.sizes, weights=weight))
+                network = build_network(self, bags.instance_shape, loss, seed, mean_size)
+            network.to(device)
+            parts = [used]
+            if self.early_stopping and not partial:
+                parts = self._validation_split(used, y, groups, random_state)
+            data = [
+                TrainingData(
+                    self._packed(bags[rows], device),
+                    target[torch.from_numpy(rows)].to(device),
+                    weight[rows],
+                )
+                for rows in parts
+            ]
+            self.loss_ = loss
+            record = self._train(network, data, train_seed, partial, first, X, y)
+        self._keep(network, record, first, partial)
+        return self
+
+    def _train(self, network, data, seed, partial, first, X, y):
+        """Run the loop with progress, callbacks and the right number of threads."""
+        packed = data[0].packed
+        device = packed.instances.device
+        n_done = 0 if first else self.n_iter_
         settings = TrainingSettings(
+            budget=Budget.of(self.max_batch_instances, packed.instances.ndim - 1, device),
+            batch_size=min(32, len(packed)) if self.batch_size == "auto" else self.batch_size,
+            max_iter=1 if partial else self.max_iter,
+            solver=self.solver,
+            learning_rate="constant" if partial else self.learning_rate,
             learning_rate_init=self.learning_rate_init,
+            momentum=self.momentum,
             weight_decay=self.weight_decay,
-            max_iter=self.max_iter,
-            batch_size=min(16, n_used) if self.batch_size == "auto" else self.batch_size,
-            max_batch_instances=self.max_batch_instances,
-            tol=self.tol,
+            max_instances_per_bag=self.max_instances_per_bag,
+            auxiliary_decay=self.auxiliary_decay,
+            tol=None if partial else self.tol,
             n_iter_no_change=self.n_iter_no_change,
+            loss_target=None if partial else self.loss_target,
+            autocast=self.precision == "bfloat16",
         )
-        data = self._packed(bags, device)
-        with threads_for(self._rows_per_step(bags.sizes, settings.batch_size), network):
+
+        def fitted_so_far():
+            attributes = {k: v for k, v in vars(self).items() if k.endswith("_")}
+            now = copy.deepcopy(network).cpu().eval()
+            now.set_generator(None)
+            return {**attributes, "network_": now}
+
+        progress = FitProgress(
+            self, settings.max_iter, "epoch", fitted_so_far, X=X, y=y, metadata=None
+        )
+        with threads_for(self._rows_per_step(packed, settings), network):
             record = train(
                 network,
-                loss,
-                data,
-                target,
-                weight,
+                self.loss_,
+                data[0],
                 settings,
-                generator=torch.Generator(device).manual_seed(train_seed),
-                rng=np.random.default_rng(train_seed),
-                progress=self._progress,
+                generator=torch.Generator(device).manual_seed(seed),
+                rng=np.random.default_rng(seed),
+                validation=data[1] if len(data) > 1 else None,
+                first_epoch=n_done,
+                optimizer_state=None if first else getattr(self, "_optimizer_state", None),
+                epochs=self._epochs(settings.max_iter, progress),
+                after_epoch=lambda record: progress.end_iteration(),
             )
-        if not record.converged:
+        self.network_ = network.cpu()
+        progress.end()
+        return record
+
+    def _keep(self, network, record, first, partial):
+        """Set the fitted attributes, and warn of what did not go to its end."""
+        before = ([], 0) if first else (self.loss_curve_, self.n_iter_)
+        self.loss_curve_ = [*before[0], *record.loss_curve]
+        self.n_iter_ = before[1] + len(record.loss_curve)
+        self.validation_scores_ = record.validation_scores or None
+        self.best_iter_ = record.best_iter
+        self._optimizer_state = record.optimizer_state if partial else None
+        if record.interrupted:
+            warnings.warn(
+                f"The training was interrupted in epoch {len(record.loss_curve) + 1}. The network "
+                "is kept as it was then and can be used.",
+                ConvergenceWarning,
+                stacklevel=4 + hasattr(self, "set_callbacks"),  # with_callbacks is a frame
+            )
+        elif not record.converged:
             warnings.warn(
                 f"The training loss still fell after max_iter={self.max_iter} epochs. Increase "
                 "max_iter, or set tol=None to train for a fixed number of epochs.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4 + hasattr(self, "set_callbacks"),  # with_callbacks is a frame
             )
-        self.network_ = network.cpu()
-        self.loss_ = loss
-        self.loss_curve_ = record.loss_curve
-        self.n_iter_ = len(record.loss_curve)
-        return self
 
-    def _rows_per_step(self, sizes, n_bags):
-        return max(sizes.max(), min(self.max_batch_instances, sizes.mean() * n_bags))
+    def _validation_split(self, used, y, groups, random_state):
+        """Numbers of the bags to train on and of those to validate on."""
+        own = np.arange(len(y)) if groups is None else np.asarray(groups)
+        y = y.astype(np.float64) if self._y_numeric else y  # counts are no classes
+        try:
+            return grouped_train_test_split(
+                used,
+                y[used],
+                test_size=self.validation_fraction,
+                groups=own[used],
+                random_state=random_state.randint(2**31 - 1),
+            )[:2]
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True takes validation_fraction={self.validation_fraction} of the "
+                f"{len(used)} training bags apart, by group. {error} Or set early_stopping=False."
+            ) from error
 
-    def _progress(self, epochs):
-        if not self.verbose:
-            return epochs
-        from tqdm import tqdm
+    def _rows_per_step(self, packed, settings):
+        sizes = np.diff(packed.offsets)
+        return min(settings.budget.pack, max(sizes.max(), sizes.mean() * settings.batch_size))
 
-        return tqdm(epochs, desc=type(self).__name__ + ", epochs", leave=False)
+    def _epochs(self, max_iter, progress):
+        """The numbers of the epochs, with a bar and callbacks around them."""
+        epochs = range(max_iter)
+        if self.verbose:
+            from tqdm import tqdm
 
-    @staticmethod
-    def _packed(bags, device):
+            epochs = tqdm(epochs, desc=type(self).__name__ + ", epochs", leave=False)
+        for epoch in epochs:
+            progress.begin_iteration()
+            yield epoch
+
+    @contextmanager
+    def _own_randomness(self, seed, device):
+        """Users' modules draw from PyTorch's own generators: seed them, and put them back."""
+        if self.encoder is None and isinstance(self.pooling, str):
+            yield
+            return
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            yield
+
+    # -- bags as tensors ----------------------------------------------------------------------
+
+    def _validated(self, X, y="no_validation", *, reset):
+        """Bags of floats, or of bytes where the instances are images."""
+        checked = validate_bags(
+            self,
+            X,
+            y,
+            reset=reset,
+            dtype=[np.float32, np.uint8],
+            order="C",
+            tensors=True,
+            instance_data=self.attention_features is not None,
+            y_numeric=self._y_numeric,
+        )
+        bags = checked[0] if isinstance(checked, tuple) else checked
+        from_bytes = len(bags.instance_shape) > 1 and bags.dtype == np.uint8
+        if reset:
+            self._from_bytes = from_bytes
+        elif from_bytes != self._from_bytes:
+            kinds = ["floats", "bytes (uint8), which are divided by 255"]
+            raise ValueError(
+                f"{type(self).__name__} was fitted on images of {kinds[self._from_bytes]}, and got "
+                f"{kinds[from_bytes]}. Pass images of the same type."
+            )
+        return checked
+
+    _y_numeric = False
+
+    def _fit_extra(self, bags, used):
+        """Learn the scale of the instance data that attention sees, of the bags that count."""
+        self._extra_scale = None
+        if self.attention_features is not None and len(self.attention_features):
+            table = self._extra_table(bags)[np.repeat(used, bags.sizes)]
+            scale = table.std(axis=0)
+            self._extra_scale = table.mean(axis=0), np.where(scale > 0, scale, 1.0)
+
+    def _extra_table(self, bags):
+        names = list(self.attention_features)
+        missing = [name for name in names if name not in bags.instance_data]
+        if missing:
+            raise ValueError(
+                f"attention_features names {missing}, but the bags carry the instance data "
+                f"{sorted(bags.instance_data)}. Put them there with BagArray(..., "
+                "instance_data={name: values})."
+            )
+        columns = [np.asarray(bags.instance_data[name], dtype=np.float64) for name in names]
+        table = np.concatenate([c.reshape(len(c), -1) for c in columns], axis=1)
+        bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+        if len(bad):
+            bag = int(np.searchsorted(bags.flat()[1], bad[0], side="right") - 1)
+            raise ValueError(
+                f"The instance data {names} of an instance of bag {bag} are not finite; attention "
+                "needs numbers."
+            )
+        return table
+
+    def _packed(self, bags, device):
         flat, offsets = bags.flat()
+        if flat.ndim == 2 and flat.dtype != np.float32:
+            flat = flat.astype(np.float32)
         # torch cannot promise not to write, and numpy's memory may be read-only: wrap a copy then.
         flat = flat if flat.flags.writeable else flat.copy()
-        return Packed(torch.from_numpy(flat).to(device), offsets)
+        extra = None
+        if self._extra_scale is not None:
+            center, scale = self._extra_scale
+            extra = ((self._extra_table(bags) - center) / scale).astype(np.float32)
+            extra = torch.from_numpy(extra).to(device)
+        return Packed(torch.from_numpy(flat).to(device), offsets, extra)
+
+    # -- reading ------------------------------------------------------------------------------
 
     def _apply(self, X, read):
-        """Bags, and ``read(network)``'s function applied to them chunk by chunk."""
+        """Bags, and what ``read(network, data, budget)`` gives for them."""
         check_is_fitted(self)
-        bags = validate_bags(self, X, reset=False, dtype=np.float32, order="C", instance_data=False)
+        bags = self._validated(X, reset=False)
         device = resolve_device(self.device)
-        # inference moves nothing on the CPU; on a GPU a copy goes there and the model stays here
+        # Nothing moves on the CPU; on a GPU a copy goes there and the model stays here.
         network = self.network_ if device.type == "cpu" else copy.deepcopy(self.network_).to(device)
         data = self._packed(bags, device)
-        with threads_for(self._rows_per_step(bags.sizes, len(bags)), network):
-            values = apply_in_chunks(read(network), data, self.max_batch_instances)
-        return bags, values
+        budget = Budget.of(self.max_batch_instances, data.instances.ndim - 1, device)
+        with threads_for(min(budget.pack, len(data.instances)), network):
+            return bags, read(network, data, budget)
 
-    def _outputs(self, X):
-        """Decoded outputs of each bag."""
-        _, outputs = self._apply(X, lambda net: lambda x, o: net(x, o).outputs)
+    def _member_outputs(self, X):
+        """Decoded outputs of each bag by each member."""
+        outputs = self._apply(X, outputs_of_bags)[1]  # says so if there is no fit yet
         return self.loss_.decode(outputs)
 
     def transform(self, X):
@@ -204,14 +437,17 @@ class BaseAttentionMIL(
         Returns
         -------
         Z : ndarray of shape (n_bags, n_embedding)
-            Coordinates mean nothing outside this fitted model: never join embeddings of
-            different folds.
+            What the pooling gives: embeddings, or pooled outputs with ``level="instance"``; the
+            members of an ensemble behind each other. Coordinates mean nothing outside this
+            fitted model: never join embeddings of different folds.
         """
-        return self._apply(X, lambda net: lambda x, o: net(x, o).embeddings)[1]
+        _, members = self._apply(X, embeddings_of_bags)
+        return np.concatenate(list(members), axis=1)
 
     @property
     def _n_features_out(self):
-        return self.network_.head.in_features
+        head = self.network_.head.weight
+        return head.shape[0] * head.shape[2 if self.network_.instance_level else 1]
 
     @available_if(_has_weights)
     def attention_weights(self, X):
@@ -223,14 +459,19 @@ class BaseAttentionMIL(
 
         Returns
         -------
-        weights : list of ndarray, each of shape (n_i,)
-            Not negative, with sum 1 in each bag. Never compare them across bags: one of two
-            instances weighs more than one of a hundred. ``score_instances`` compares.
+        weights : list of ndarray, each of shape (n_i,) or (n_i, n_heads)
+            Not negative, with sum 1 in each bag; the mean over the members of an ensemble. Never
+            compare them across bags: one of two instances weighs more than one of a hundred.
+            ``score_instances`` compares.
         """
-        bags, values = self._apply(X, lambda net: lambda x, o: net(x, o).weights)
-        return split_by_bag(values[:, 0], bags)
+        bags, values = self._apply(
+            X, lambda network, *data: read_instances(network, *data, network.weights)
+        )
+        return split_by_bag(values[:, 0] if values.shape[1] == 1 else values, bags)
 
     def _evidence(self, X):
         """Evidence of each instance for each output, list of (n_i, n_outputs)."""
-        bags, values = self._apply(X, lambda net: net.evidence)
+        bags, values = self._apply(
+            X, lambda network, *data: read_instances(network, *data, network.evidence)
+        )
         return split_by_bag(values, bags)

@@ -1,4 +1,4 @@
-"""Layers whose randomness comes from a generator of their own, never from global state."""
+"""Layers for the members of an ensemble side by side, with randomness of their own."""
 
 import math
 
@@ -6,10 +6,29 @@ import torch
 from torch import nn
 
 
-def linear(n_in, n_out, generator):
-    """A linear layer with PyTorch's usual initialisation, drawn from ``generator``."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
-    bound = 1.0 / math.sqrt(n_in)
+class Dense(nn.Module):
+    """A linear layer for each member: (E, n, n_in) to (E, n, n_out) in one batched product.
+
+    Weights have shape (E, n_in, n_out) and are drawn as PyTorch's own layer draws them.
+    """
+
+    def __init__(self, n_members, n_in, n_out, generator):
+        super().__init__()
+        bound = 1.0 / math.sqrt(n_in)
+        self.weight = nn.Parameter(torch.empty(n_members, n_in, n_out))
+        self.bias = nn.Parameter(torch.empty(n_members, 1, n_out))
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound, generator=generator)
+            self.bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x):
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def convolution(n_in, n_out, kernel_size, generator):
+    """A 2-D convolution with PyTorch's usual initialisation, drawn from ``generator``."""
+    layer = nn.utils.skip_init(nn.Conv2d, n_in, n_out, kernel_size)
+    bound = 1.0 / math.sqrt(n_in * kernel_size**2)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.uniform_(-bound, bound, generator=generator)
@@ -17,7 +36,10 @@ def linear(n_in, n_out, generator):
 
 
 class Dropout(nn.Module):
-    """Dropout from the generator that the trainer puts in before training."""
+    """Dropout from the generator that the trainer puts in before training.
+
+    The probability is rounded to a multiple of 2^-16: four decisions come from one random number.
+    """
 
     def __init__(self, p):
         super().__init__()
@@ -25,14 +47,12 @@ class Dropout(nn.Module):
         self.generator = None
 
     def forward(self, x):
-        if not self.training or self.p == 0:
+        threshold = min(round(self.p * 2**16), 2**16 - 1)
+        if not self.training or threshold == 0:
             return x
-        keep = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.p
-        return x * keep.to(x.dtype) / (1 - self.p)
-
-
-def set_generator(module, generator):
-    """Give all dropout layers their generator; None takes it away, so that a module pickles."""
-    for layer in module.modules():
-        if isinstance(layer, Dropout):
-            layer.generator = generator
+        words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), 2**63 - 1, generator=self.generator)
+        draws = words.view(torch.int16)[: x.numel()].view(x.shape)
+        # Written as numbers at once: booleans times a number take four times as long.
+        keep = torch.ge(draws, threshold - 2**15, out=torch.empty_like(x))
+        return x * keep.mul_(2**16 / (2**16 - threshold))

@@ -1,8 +1,10 @@
 """What a network predicts: the seam for new kinds of targets.
 
-A loss says how wide the network's output is, turns targets into a tensor, gives one loss per bag,
-and turns outputs back into predictions. The trainer and the network know nothing else about the
-target, so that survival or multi-label heads come as one more class here.
+A loss says how wide the network's output is (``n_outputs``), turns targets into a tensor
+(``encode``), gives one loss for each bag, and turns outputs back into predictions (``decode``).
+The trainer and the network know nothing else about the target, so that survival or multi-label
+heads come as one more class here. Outputs have shape (..., n_bags, n_outputs), with the members of
+an ensemble in front; targets have shape (n_bags, ...).
 """
 
 import numpy as np
@@ -11,19 +13,28 @@ from torch.nn import functional as F
 
 
 class BinaryLoss:
-    """Cross-entropy of one logit; targets are 0 and 1."""
+    """Cross-entropy of one logit; targets are 0 and 1.
+
+    ``base_rate`` is the weighted share of ones, where the training begins with noisy-or.
+    """
 
     n_outputs = 1
+
+    def __init__(self, base_rate=0.5):
+        self.base_rate = base_rate
 
     def encode(self, y):
         return torch.as_tensor(y, dtype=torch.float32)
 
     def __call__(self, outputs, target):
-        return F.binary_cross_entropy_with_logits(outputs[:, 0], target, reduction="none")
+        logits = outputs[..., 0]
+        return F.binary_cross_entropy_with_logits(
+            logits, target.expand_as(logits), reduction="none"
+        )
 
     def decode(self, outputs):
-        """Logit of the positive class, shape (n_bags,)."""
-        return outputs[:, 0]
+        """Logit of the positive class, shape (..., n_bags)."""
+        return outputs[..., 0]
 
 
 class MulticlassLoss:
@@ -36,10 +47,12 @@ class MulticlassLoss:
         return torch.as_tensor(y, dtype=torch.int64)
 
     def __call__(self, outputs, target):
-        return F.cross_entropy(outputs, target, reduction="none")
+        chosen = target.expand(outputs.shape[:-1])
+        losses = F.cross_entropy(outputs.flatten(0, -2), chosen.flatten(), reduction="none")
+        return losses.view(chosen.shape)
 
     def decode(self, outputs):
-        """Logits, shape (n_bags, n_classes)."""
+        """Logits, shape (..., n_bags, n_classes)."""
         return outputs
 
 
@@ -59,8 +72,8 @@ class SquaredLoss:
         return torch.as_tensor((y - self.center) / (self.scale or 1.0), dtype=torch.float32)
 
     def __call__(self, outputs, target):
-        return (outputs[:, 0] - target) ** 2
+        return (outputs[..., 0] - target) ** 2
 
     def decode(self, outputs):
-        """Predicted numbers in the units of y, shape (n_bags,)."""
-        return outputs[:, 0] * self.scale + self.center
+        """Predicted numbers in the units of y, shape (..., n_bags)."""
+        return outputs[..., 0] * self.scale + self.center

@@ -5,56 +5,123 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from milkit.neural._layers import linear
-from milkit.neural._ragged import bag_index, segment_max, segment_sum, spread
+from milkit.neural._encoders import augment
+from milkit.neural._layers import Dropout
+from milkit.neural._pooling import MaxPooling, ModulePooling
+from milkit.neural._ragged import spread
 
 
 @dataclass(frozen=True)
-class BagOutput:
-    """What one pass gives: ``outputs`` (n_bags, n_outputs), ``embeddings`` (n_bags, m), instance
-    embeddings ``h`` (n_instances, m) and ``weights`` (n_instances, 1) or None."""
+class Instances:
+    """What a network knows of each instance: embeddings ``h`` (E, n_instances, m), the ``values``
+    that are pooled, and the attention's ``scores`` (E, n_instances, n_heads) or None."""
 
-    outputs: torch.Tensor
-    embeddings: torch.Tensor
     h: torch.Tensor
-    weights: torch.Tensor | None
+    values: torch.Tensor
+    scores: torch.Tensor | None
+
+    @classmethod
+    def joined(cls, parts):
+        """The instances of a bag that came in pieces."""
+        columns = zip(*((p.h, p.values, p.scores) for p in parts), strict=True)
+        return cls(*(None if c[0] is None else torch.cat(c, dim=1) for c in columns))
 
 
 class BagNetwork(nn.Module):
-    """Encode each instance, pool the bag, and read the target off the bag's embedding."""
+    """Encode each instance, pool the bag, and read the target off the bag's embedding.
 
-    def __init__(self, encoder, pooling, width, n_outputs, generator):
+    All members of an ensemble are in one network, their weights stacked. At the instance level
+    the head comes before the pooling: each instance has outputs, which are pooled. ``auxiliary``
+    is a second head that predicts the label of the bag from each single instance.
+    """
+
+    def __init__(self, encoder, pooling, head, *, instance_level=False, auxiliary=None):
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
-        self.head = linear(width, n_outputs, generator)
+        self.head = head
+        self.auxiliary = auxiliary
+        self.instance_level = instance_level
+        self.augmentation = ()
+        self.generator = None
 
-    def forward(self, x, offsets):
+    @property
+    def n_members(self):
+        return len(self.head.bias)
+
+    def set_generator(self, generator):
+        """Where dropout and augmentation draw from; None, so that the network pickles."""
+        self.generator = generator
+        for layer in self.modules():
+            if isinstance(layer, Dropout):
+                layer.generator = generator
+
+    def instances(self, x, extra=None):
+        """Encode instances (n_instances, ...), with ``extra`` (n_instances, q) for attention."""
+        if x.dtype == torch.uint8:
+            x = x.float() / 255
+        if self.training and self.augmentation:
+            x = augment(x, self.augmentation, self.generator)
+        # Autocast may have encoded in half precision; sums over bags are taken in full.
         h = self.encoder(x)
-        z, weights = self.pooling(h, offsets)
-        return BagOutput(self.head(z), z, h, weights)
+        h = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
+        values = self.head(h).to(h.dtype) if self.instance_level else h
+        scores = self.pooling.scores(h, extra)
+        return Instances(h, values, scores if scores is None else scores.to(h.dtype))
 
-    def evidence(self, x, offsets):
-        """Share of each instance in the outputs, (n_instances, n_outputs).
+    def sums(self, instances, segments, shift=None):
+        """State of the pooling: ``(shift, sums)``."""
+        with torch.autocast(instances.values.device.type, enabled=False):
+            return self.pooling.sums(instances.values, instances.scores, segments, shift)
+
+    def read(self, state, segments):
+        """Pooled bags (E, n_bags, m) and outputs (E, n_bags, n_outputs) from a state."""
+        z = self.pooling.result(*state, segments)
+        return z, (z if self.instance_level else self.head(z))
+
+    def forward(self, x, segments, extra=None):
+        """Outputs of each bag, (E, n_bags, n_outputs)."""
+        return self.read(self.sums(self.instances(x, extra), segments), segments)[1]
+
+    def weights(self, instances, segments):
+        """Weight of each instance in its bag, (E, n_instances, n_heads)."""
+        return self.pooling.weights(instances.values, instances.scores, segments)
+
+    def evidence(self, instances, segments):
+        """Share of each instance in the outputs, (E, n_instances, n_outputs).
 
         After a weighted mean it is n_i a_k (w · h_k); its mean over the bag plus the head's bias
-        is the output (additive). After a maximum it is what the output loses when the instance
-        is left out (occlusion); for the only instance of a bag, all but the bias.
+        is the output (additive). A maximum at the instance level: the instance's own output,
+        of which the largest is the bag's. Else what the output loses when the instance is left
+        out (occlusion); for the only instance of a bag, all but the bias.
         """
-        out = self(x, offsets)
-        if out.weights is not None:
-            sizes = offsets.diff().to(x.dtype).unsqueeze(1)
-            n = spread(sizes, bag_index(offsets, len(x)))
-            return n * out.weights * (out.h @ self.head.weight.T)
-        return _occlusion_of_max(out.h, out.embeddings, offsets) @ self.head.weight.T
+        bias = self.head.bias
+        if self.pooling.is_weighted_mean:
+            n = spread(segments.counts(bias.dtype).expand(len(bias), -1, -1), segments)
+            return n * self._projected(instances, self.weights(instances, segments))
+        values = instances.values
+        if self.instance_level and isinstance(self.pooling, MaxPooling):
+            return values
+        if not isinstance(self.pooling, ModulePooling):  # a user's computes in its own type
+            values = values.double()  # differences of sums
+        state = self.pooling.sums(values, None, segments)
+        with_all = self.pooling.result(*state, segments)
+        without = self.pooling.without(values, segments)
+        if not self.instance_level:
+            weight = self.head.weight.double()
+            with_all, without = with_all.double() @ weight, without.double() @ weight
+            bias = 0.0
+        single = spread((segments.sizes == 1).view(1, -1, 1).expand(len(values), -1, -1), segments)
+        without = torch.where(single, bias, without)
+        return spread(with_all, segments) - without
 
-
-def _occlusion_of_max(h, top, offsets):
-    """What each coordinate's maximum loses without each instance, (n_instances, m)."""
-    bag = bag_index(offsets, len(h))
-    is_top = h == spread(top, bag)
-    # The second largest value: without the top. Of a bag of one there is none: all is lost.
-    second = segment_max(torch.where(is_top, -torch.inf, h), offsets)
-    second = torch.where(segment_sum(is_top.to(h.dtype), offsets) > 1, top, second)
-    second = torch.where((offsets.diff() == 1).unsqueeze(1), 0.0, second)
-    return torch.where(is_top, h - spread(second, bag), 0.0)
+    def _projected(self, instances, weights):
+        """The weighted instance seen by the head: sum over heads of a_k (w · h_k)."""
+        head = self.head.weight  # (E, n_heads · m, n_outputs)
+        n_members, _, n_heads = weights.shape
+        per_head = head.view(n_members, n_heads, -1, head.shape[2])
+        terms = [
+            weights[:, :, j : j + 1] * torch.bmm(instances.h, per_head[:, j])
+            for j in range(n_heads)
+        ]
+        return sum(terms)

@@ -1,140 +1,230 @@
 """The one training loop."""
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from milkit.neural._layers import set_generator
-from milkit.utils._packing import offsets_of
+from milkit.neural._optimizer import FlatParameters, make_optimizer, make_schedule
+from milkit.neural._packed import Budget, Packed
+from milkit.neural._steps import Objective, add_gradient, outputs_of_bags
 
 
-@dataclass
-class Packed:
-    """Bags as tensors: ``instances`` (n_instances, ...) and ``offsets`` (n_bags + 1,)."""
-
-    instances: torch.Tensor
-    offsets: np.ndarray
-
-    def sizes(self, bags):
-        """Number of instances in each of some bags."""
-        return self.offsets[bags + 1] - self.offsets[bags]
-
-    def take(self, bags):
-        """Instances and offsets of some bags, as tensors on the device of the instances."""
-        sizes = self.sizes(bags)
-        offsets = offsets_of(sizes)
-        if len(bags) and np.all(np.diff(bags) == 1):  # bags behind each other: a view
-            x = self.instances[self.offsets[bags[0]] : self.offsets[bags[-1] + 1]]
-        else:
-            index = np.arange(offsets[-1]) + np.repeat(self.offsets[bags] - offsets[:-1], sizes)
-            x = self.instances[torch.from_numpy(index).to(self.instances.device)]
-        return x, torch.from_numpy(offsets).to(x.device)
-
-    def chunks(self, bags, max_instances):
-        """Cut a sequence of bags where the budget of instances is full; whole bags only."""
-        ends = np.cumsum(self.sizes(bags))
-        first = 0
-        while first < len(bags):
-            used = ends[first - 1] if first else 0
-            last = int(np.searchsorted(ends, used + max_instances, side="right"))
-            last = max(last, first + 1)
-            yield bags[first:last]
-            first = last
-
-
-@dataclass
+@dataclass(frozen=True)
 class TrainingSettings:
     """What the loop needs to know; see ``AttentionMILClassifier`` for the meaning."""
 
-    learning_rate_init: float
-    weight_decay: float
-    max_iter: int
+    budget: Budget
     batch_size: int
-    max_batch_instances: int
-    tol: float | None
-    n_iter_no_change: int
+    max_iter: int = 100
+    solver: str = "adamw"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    max_instances_per_bag: int | None = None
+    auxiliary_decay: float | None = None
+    tol: float | None = None
+    n_iter_no_change: int = 10
+    loss_target: float | None = None
+    autocast: bool = False
+
+
+@dataclass
+class TrainingData:
+    """Bags with one target and one weight each."""
+
+    packed: Packed
+    target: torch.Tensor
+    weight: np.ndarray
+
+    def scaled_weight(self, mean):
+        """Weights over a mean, on the device of the instances."""
+        device = self.packed.instances.device
+        return torch.as_tensor(self.weight / mean, dtype=torch.float32, device=device)
 
 
 @dataclass
 class TrainingRecord:
-    """``loss_curve`` is the mean weighted training loss of each epoch."""
+    """What happened: the mean weighted loss of each epoch (``loss_curve``), and of it the part of
+    the bags alone; scores of the validation bags, the epoch kept, and how the training ended."""
 
     loss_curve: list = field(default_factory=list)
+    bag_loss_curve: list = field(default_factory=list)
+    validation_scores: list = field(default_factory=list)
+    best_iter: int | None = None
     converged: bool = True
+    interrupted: bool = False
+    optimizer_state: dict | None = None
 
 
-def train(network, loss, data, target, weight, settings, *, generator, rng, progress):
+def train(
+    network,
+    loss,
+    data,
+    settings,
+    *,
+    generator,
+    rng,
+    validation=None,
+    first_epoch=0,
+    optimizer_state=None,
+    epochs=None,
+    after_epoch=None,
+):
     """Fit the network; the gradient of a batch is accumulated over its chunks.
 
     Parameters
     ----------
     network : BagNetwork
     loss : see ``_losses.py``
-    data : Packed
-    target : Tensor of shape (n_bags, ...)
-    weight : ndarray of shape (n_bags,)
-        Training weights with any mean; a batch's loss is sum(w l) / (B · mean of all weights).
+    data : TrainingData
+        A batch's loss is sum(w l) / (B · mean of all weights).
     settings : TrainingSettings
     generator : torch.Generator
-        For dropout, on the device of the data.
+        For dropout and augmentation, on the device of the data.
     rng : numpy.random.Generator
-        For the order of the bags.
-    progress : callable
-        Wraps the iterable of epochs.
+        For the order of the bags and their subsampling.
+    validation : TrainingData, default=None
+        Its score, minus the mean weighted loss, ends the training, and the best weights stay.
+    first_epoch : int, default=0
+        Number of epochs that went before, for ``auxiliary_decay``.
+    optimizer_state : dict, default=None
+        To go on with an optimiser.
+    epochs : iterable of int, default=None
+        ``range(settings.max_iter)``, perhaps with a progress bar around it.
+    after_epoch : callable, default=None
+        Told the record after each epoch; a true answer ends the training.
 
     Returns
     -------
     record : TrainingRecord
     """
-    device = data.instances.device
-    target = target.to(device)
-    scaled = torch.as_tensor(weight / weight.mean(), dtype=torch.float32, device=device)
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        lr=settings.learning_rate_init,
-        weight_decay=settings.weight_decay,
-        fused=True,  # unfused, the optimiser takes 40 % of a small step
-    )
-    record = TrainingRecord()
-    best, waited, n_bags = math.inf, 0, len(weight)
-    set_generator(network, generator)
-    network.train()
-    for epoch in progress(range(settings.max_iter)):
-        order, losses = rng.permutation(n_bags), []
-        for start in range(0, n_bags, settings.batch_size):
-            batch = order[start : start + settings.batch_size]
-            optimizer.zero_grad()
-            for chunk in data.chunks(batch, settings.max_batch_instances):
-                rows = torch.from_numpy(chunk).to(device)
-                outputs = network(*data.take(chunk)).outputs
-                chunk_loss = (scaled[rows] * loss(outputs, target[rows])).sum() / len(batch)
-                chunk_loss.backward()
-                losses.append(chunk_loss.detach() * len(batch))
-            optimizer.step()
-        total = float(torch.stack(losses).cpu().double().sum())  # waits for a GPU once an epoch
-        record.loss_curve.append(total / n_bags)
-        if not math.isfinite(total):
-            raise FloatingPointError(
-                f"The training loss is {total} in epoch {epoch + 1}. Put the features on one scale "
-                "(InstanceTransformer(StandardScaler())) or lower learning_rate_init."
-            )
-        if settings.tol is not None:
-            waited = 0 if record.loss_curve[-1] < best - settings.tol else waited + 1
-            best = min(best, record.loss_curve[-1])
-            if waited >= settings.n_iter_no_change:
-                break
-    else:
-        record.converged = settings.tol is None
-    set_generator(network, None)
-    network.eval()
+    record, n_bags = TrainingRecord(), len(data.packed)
+    stop = _Stopping(settings, record)
+    weight = data.scaled_weight(data.weight.mean())
+    with _in_training(network, generator) as parameters:
+        optimizer = make_optimizer(
+            settings.solver,
+            [parameters.tensor],
+            settings.learning_rate_init,
+            settings.momentum,
+            settings.weight_decay,
+        )
+        if optimizer_state is not None:
+            now = optimizer.state_dict()["param_groups"]  # the learning rate may be another
+            optimizer.load_state_dict({**optimizer_state, "param_groups": now})
+        lower_rate = make_schedule(settings.learning_rate, optimizer, settings.max_iter)
+        try:
+            for epoch in range(settings.max_iter) if epochs is None else epochs:
+                share = 0.0
+                if settings.auxiliary_decay is not None:
+                    share = settings.auxiliary_decay ** (first_epoch + epoch)
+                packed = data.packed.subsample(settings.max_instances_per_bag, rng)
+                losses = _one_epoch(
+                    network, loss, packed, data.target, weight, share, settings, optimizer,
+                    parameters, rng.permutation(n_bags),
+                )  # fmt: skip
+                bag_loss, total = (losses / (n_bags * network.n_members)).tolist()
+                record.bag_loss_curve.append(bag_loss)
+                record.loss_curve.append(total)
+                if not math.isfinite(total):
+                    raise FloatingPointError(
+                        f"The training loss is {total} in epoch {epoch + 1}. Put the features on "
+                        "one scale (InstanceTransformer(StandardScaler())) or lower "
+                        "learning_rate_init."
+                    )
+                monitored = total
+                if validation is not None:
+                    monitored = mean_loss(network, loss, validation, settings.budget)
+                    record.validation_scores.append(-monitored)
+                lower_rate(monitored)
+                done = stop(parameters.tensor)
+                if (after_epoch is not None and after_epoch(record)) or done:
+                    break
+            else:
+                record.converged = settings.tol is None
+        except KeyboardInterrupt:
+            record.interrupted = True
+        stop.restore(parameters.tensor)
+        record.optimizer_state = optimizer.state_dict()
     return record
 
 
-@torch.inference_mode()
-def apply_in_chunks(function, data, max_instances):
-    """Call ``function(x, offsets)`` chunk by chunk and join what it gives, as float64 arrays."""
-    n_bags = len(data.offsets) - 1
-    parts = [function(*data.take(chunk)) for chunk in data.chunks(np.arange(n_bags), max_instances)]
-    return torch.cat(parts).to("cpu", torch.float64).numpy()
+def _one_epoch(
+    network, loss, packed, target, weight, share, settings, optimizer, parameters, order
+):
+    """One pass over the bags; sums of the bags' losses and of the whole, a float64 tensor."""
+    sums = []
+    for start in range(0, len(order), settings.batch_size):
+        batch = order[start : start + settings.batch_size]
+        objective = Objective(loss, target, weight / len(batch), share)
+        parameters.clear_gradient()
+        large = packed.sizes(batch) >= settings.budget.alone
+        ordered = batch[np.argsort(large, kind="stable")]  # so that the small ones fill chunks
+        for chunk in packed.chunks(ordered, settings.budget):
+            with torch.autocast(chunk.x.device.type, torch.bfloat16, enabled=settings.autocast):
+                parts = add_gradient(network, chunk, objective, settings.budget)
+            sums.append(torch.stack(parts) * len(batch))
+        optimizer.step()
+    return torch.stack(sums).cpu().double().sum(0)  # waits for a GPU once an epoch
+
+
+def mean_loss(network, loss, data, budget):
+    """Mean weighted loss of the averaged outputs of all members, in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    outputs = torch.from_numpy(outputs_of_bags(network, data.packed, budget).mean(axis=0))
+    network.train(was_training)
+    target = data.target.cpu()
+    target = target.double() if target.is_floating_point() else target
+    return float(np.average(loss(outputs, target).numpy(), weights=data.weight))
+
+
+class _Stopping:
+    """When to stop: no progress, low enough a loss, or validation that no longer improves."""
+
+    def __init__(self, settings, record):
+        self.settings, self.record = settings, record
+        self.best, self.waited, self.low = math.inf, 0, 0
+        self.best_score, self.best_weights = -math.inf, None
+
+    def __call__(self, weights):
+        settings, record = self.settings, self.record
+        watched = record.loss_curve[-1]
+        if record.validation_scores:
+            watched = -record.validation_scores[-1]
+            if (
+                record.best_iter is None
+                or -watched > record.validation_scores[record.best_iter - 1]
+            ):
+                record.best_iter = len(record.validation_scores)
+                self.best_weights = weights.clone()
+        self.waited = 0 if watched < self.best - (settings.tol or 0.0) else self.waited + 1
+        self.best = min(self.best, watched)
+        if settings.loss_target is not None:
+            self.low = self.low + 1 if record.bag_loss_curve[-1] < settings.loss_target else 0
+        watches = settings.tol is not None or record.validation_scores
+        no_progress = bool(watches) and self.waited >= settings.n_iter_no_change
+        return no_progress or self.low >= settings.n_iter_no_change
+
+    def restore(self, weights):
+        """The best weights that validation saw."""
+        if self.best_weights is not None:
+            weights.copy_(self.best_weights)
+
+
+@contextmanager
+def _in_training(network, generator):
+    """The network in training mode, its parameters in one tensor; afterwards as it was."""
+    parameters = FlatParameters(network)
+    network.set_generator(generator)
+    network.train()
+    try:
+        yield parameters
+    finally:
+        parameters.release()
+        network.set_generator(None)
+        network.eval()
