@@ -79,7 +79,7 @@ def make_network(
         "pooling": pooling, "level": level,
     }  # fmt: skip
     estimator = AttentionMILClassifier(**(defaults | given | parameters), n_estimators=n_members)
-    estimator._extra_scale = (np.zeros(n_extra), np.ones(n_extra)) if n_extra else None
+    estimator._instance_features = range(n_extra) if n_extra else None
     loss = BinaryLoss() if n_outputs == 1 else MulticlassLoss(n_outputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -129,7 +129,7 @@ def test_the_seed_decides():
 def test_noisy_or_begins_at_the_base_rate(base_rate, mean_size):
     """A bag of the mean size, before the features count."""
     estimator = AttentionMILClassifier(pooling="noisy_or", level="instance", n_estimators=2)
-    estimator._extra_scale = None
+    estimator._instance_features = None
     network = build_network(estimator, (3,), BinaryLoss(base_rate), 0, mean_size).double()
     with torch.no_grad():
         network.head.weight.zero_()

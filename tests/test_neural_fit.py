@@ -288,6 +288,51 @@ def test_warm_start_with_labels_of_before():
     assert model.classes_.tolist() == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("auxiliary_decay", 0.5),
+        ("n_estimators", 2),
+        ("pooling", "max"),
+        ("hidden_layer_sizes", (7,)),
+        ("encoder", nn.Linear),
+    ],
+)
+def test_another_network_is_refused_when_one_goes_on_learning(name, value):
+    X, y = make()
+    model = small(warm_start=True).fit(X, y).set_params(**{name: value})
+    with pytest.raises(ValueError, match=rf"\['{name}'\] changed since the network was made"):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match="fit anew with warm_start=False"):
+        model.partial_fit(X, y)
+    if name != "encoder":
+        model.set_params(warm_start=False).fit(X, y)
+
+
+def test_what_shapes_no_network_may_change_between_warm_starts():
+    X, y = make()
+    model = small(warm_start=True, hidden_layer_sizes=[6]).fit(X, y)
+    model.set_params(hidden_layer_sizes=(6,), solver="sgd", dropout=0.5, max_iter=2).fit(X, y)
+    assert model.n_iter_ == 3 + 2
+
+
+@pytest.mark.parametrize("solvers", [("adamw", "sgd"), ("sgd", "amsgrad")])
+def test_another_solver_begins_with_a_memory_of_its_own(solvers):
+    X, y = make()
+    model = small(solver=solvers[0]).partial_fit(X, y)
+    model.set_params(solver=solvers[1]).partial_fit(X, y)
+    assert np.isfinite(outputs(model, X)).all()
+
+
+def test_a_regressor_learns_on_after_constant_targets():
+    X, y = make(cls=AttentionMILRegressor)
+    model = small(AttentionMILRegressor, learning_rate_init=0.05)
+    model.partial_fit(X[:5], np.full(5, 3.0))
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert np.ptp(model.predict(X)) > 0
+
+
 def test_warm_start_of_a_regressor_keeps_the_units():
     X, y = make(cls=AttentionMILRegressor)
     model = small(AttentionMILRegressor, warm_start=True, learning_rate_init=1e-30).fit(X, y)

@@ -53,8 +53,9 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
     augmentation : {"rotate", "flip", "both"}, default=None
         In training, turn image instances by multiples of 90 degrees, mirror them, or both.
     auxiliary_decay : float in [0, 1], default=None
-        The β of [2]_: a second head predicts the bag's label from each single instance, and in epoch
-        E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has none.
+        The β of [2]_: a second head predicts the bag's label from each single instance, and in
+        epoch E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has
+        none.
     solver : {"adamw", "adam", "amsgrad", "sgd"}, default="adamw"
         Optimiser. "adam" and "amsgrad" add ``weight_decay`` to the gradient, as the papers do;
         "adamw" decouples it.
@@ -104,7 +105,8 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         together as one batched model and whose outputs are averaged. Several give steadier
         answers on small cohorts.
     warm_start : bool, default=False
-        Let ``fit`` go on from the weights of the last one.
+        Let ``fit`` go on from the weights of the last one. What the network is made from
+        (pooling, level, widths, heads, encoder, members) must not change in between.
     precision : {"float32", "bfloat16"}, default="float32"
         "bfloat16" trains under autocast, for GPUs.
     device : str, default="auto"

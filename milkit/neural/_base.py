@@ -8,65 +8,46 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from milkit.base import BagMixin, split_by_bag
+from milkit.base import BagMixin
 from milkit.model_selection import grouped_train_test_split
 from milkit.neural._build import build_network, refuse_combination
+from milkit.neural._instance_features import InstanceFeatures
 from milkit.neural._optimizer import SCHEDULES, SOLVERS
-from milkit.neural._packed import Budget, Packed
+from milkit.neural._packed import Budget
 from milkit.neural._pooling import POOLINGS
-from milkit.neural._steps import embeddings_of_bags, outputs_of_bags, read_instances
+from milkit.neural._reading import ReadsNetwork, resolve_device
 from milkit.neural._threads import threads_for
 from milkit.neural._trainer import TrainingData, TrainingSettings, train
 from milkit.utils._callbacks import CallbackSupportMixin, FitProgress
-from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
+from milkit.utils.validation import check_bag_weight, resolve_groups
 
-
-def _has_weights(estimator):
-    if estimator.pooling not in ("attention", "gated_attention", "mean"):
-        raise AttributeError(
-            f"pooling={estimator.pooling!r} is no weighted mean and has no attention weights; "
-            "score_instances gives the evidence of each instance."
-        )
-    return True
-
-
-def resolve_device(device):
-    """A torch device from "auto", "cpu", "cuda" or "cuda:1"."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} was asked for, but PyTorch finds no CUDA device here. Use "
-            "device='auto' or 'cpu', or install a CUDA build of PyTorch."
-        )
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"The 'device' parameter must be 'auto', 'cpu', 'cuda' or 'cuda:1'. Got {device!r} "
-            "instead."
-        ) from error
+# What a network is made from; the rest may change while it goes on learning.
+_ARCHITECTURE = (
+    "pooling",
+    "level",
+    "hidden_layer_sizes",
+    "attention_dim",
+    "n_heads",
+    "attention_features",
+    "encoder",
+    "auxiliary_decay",
+    "n_estimators",
+)
 
 
 class BaseAttentionMIL(
     CallbackSupportMixin,
     BagMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
+    ReadsNetwork,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
-    """Fit and read a bag network; subclasses say what it predicts.
-
-    The network stays on the CPU between calls, so that a model fitted on a GPU loads anywhere.
-    """
+    """Fit a bag network; subclasses say what it predicts."""
 
     # Groups travel to the inner validation split under metadata routing.
     __metadata_request__fit = {"groups": True}
@@ -183,11 +164,10 @@ class BaseAttentionMIL(
         self._validate_params()
         refuse_combination(self)
         first = not (hasattr(self, "network_") and (partial or self.warm_start))
+        self._refuse_another_network(first)
         if groups is not None or self.early_stopping:
             groups = resolve_groups(X, groups)
         bags, y = self._validated(X, y, reset=first)
-        if groups is None:
-            groups = bags.groups
         weight = check_bag_weight(sample_weight, bags)
         loss, target, weight = self._targets(y, weight, first=first, **target_options)
         used = np.flatnonzero(weight > 0)
@@ -199,7 +179,9 @@ class BaseAttentionMIL(
         n_done = 0 if first else self.n_iter_  # the next call of partial_fit draws anew
         seed, train_seed = (random_state.randint(2**31 - 1, size=2) + n_done).tolist()
         if first:
-            self._fit_extra(bags, weight > 0)
+            names = self.attention_features
+            none = names is None or len(names) == 0
+            self._instance_features = None if none else InstanceFeatures(names, bags, weight > 0)
         with self._own_randomness(seed, device):
             network = copy.deepcopy(self.network_) if not first else None
             if first:
@@ -221,6 +203,23 @@ class BaseAttentionMIL(
             record = self._train(network, data, train_seed, partial, first, X, y)
         self._keep(network, record, first, partial)
         return self
+
+    def _refuse_another_network(self, first):
+        """Going on learning, the network stays what it was made as."""
+        wanted = {name: getattr(self, name) for name in _ARCHITECTURE}
+        wanted["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
+        names = self.attention_features
+        wanted["attention_features"] = () if names is None else tuple(names)
+        wanted["auxiliary_decay"] = self.auxiliary_decay is not None
+        if first:
+            self._architecture = wanted
+            return
+        changed = [name for name in _ARCHITECTURE if wanted[name] != self._architecture[name]]
+        if changed:
+            raise ValueError(
+                f"{changed} changed since the network was made, which goes on learning. Put them "
+                "back, or fit anew with warm_start=False."
+            )
 
     def _train(self, network, data, seed, partial, first, X, y):
         """Run the loop with progress, callbacks and the right number of threads."""
@@ -263,7 +262,7 @@ class BaseAttentionMIL(
                 rng=np.random.default_rng(seed),
                 validation=data[1] if len(data) > 1 else None,
                 first_epoch=n_done,
-                optimizer_state=None if first else getattr(self, "_optimizer_state", None),
+                optimizer_state=None if first else self._optimizer_state.get(self.solver),
                 epochs=self._epochs(settings.max_iter, progress),
                 after_epoch=lambda record: progress.end_iteration(),
             )
@@ -278,7 +277,7 @@ class BaseAttentionMIL(
         self.n_iter_ = before[1] + len(record.loss_curve)
         self.validation_scores_ = record.validation_scores or None
         self.best_iter_ = record.best_iter
-        self._optimizer_state = record.optimizer_state if partial else None
+        self._optimizer_state = {self.solver: record.optimizer_state} if partial else {}
         if record.interrupted:
             warnings.warn(
                 f"The training was interrupted in epoch {len(record.loss_curve) + 1}. The network "
@@ -337,141 +336,3 @@ class BaseAttentionMIL(
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
             yield
-
-    # -- bags as tensors ----------------------------------------------------------------------
-
-    def _validated(self, X, y="no_validation", *, reset):
-        """Bags of floats, or of bytes where the instances are images."""
-        checked = validate_bags(
-            self,
-            X,
-            y,
-            reset=reset,
-            dtype=[np.float32, np.uint8],
-            order="C",
-            tensors=True,
-            instance_data=self.attention_features is not None,
-            y_numeric=self._y_numeric,
-        )
-        bags = checked[0] if isinstance(checked, tuple) else checked
-        from_bytes = len(bags.instance_shape) > 1 and bags.dtype == np.uint8
-        if reset:
-            self._from_bytes = from_bytes
-        elif from_bytes != self._from_bytes:
-            kinds = ["floats", "bytes (uint8), which are divided by 255"]
-            raise ValueError(
-                f"{type(self).__name__} was fitted on images of {kinds[self._from_bytes]}, and got "
-                f"{kinds[from_bytes]}. Pass images of the same type."
-            )
-        return checked
-
-    _y_numeric = False
-
-    def _fit_extra(self, bags, used):
-        """Learn the scale of the instance data that attention sees, of the bags that count."""
-        self._extra_scale = None
-        if self.attention_features is not None and len(self.attention_features):
-            table = self._extra_table(bags)[np.repeat(used, bags.sizes)]
-            scale = table.std(axis=0)
-            self._extra_scale = table.mean(axis=0), np.where(scale > 0, scale, 1.0)
-
-    def _extra_table(self, bags):
-        names = list(self.attention_features)
-        missing = [name for name in names if name not in bags.instance_data]
-        if missing:
-            raise ValueError(
-                f"attention_features names {missing}, but the bags carry the instance data "
-                f"{sorted(bags.instance_data)}. Put them there with BagArray(..., "
-                "instance_data={name: values})."
-            )
-        columns = [np.asarray(bags.instance_data[name], dtype=np.float64) for name in names]
-        table = np.concatenate([c.reshape(len(c), -1) for c in columns], axis=1)
-        bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
-        if len(bad):
-            bag = int(np.searchsorted(bags.flat()[1], bad[0], side="right") - 1)
-            raise ValueError(
-                f"The instance data {names} of an instance of bag {bag} are not finite; attention "
-                "needs numbers."
-            )
-        return table
-
-    def _packed(self, bags, device):
-        flat, offsets = bags.flat()
-        if flat.ndim == 2 and flat.dtype != np.float32:
-            flat = flat.astype(np.float32)
-        # torch cannot promise not to write, and numpy's memory may be read-only: wrap a copy then.
-        flat = flat if flat.flags.writeable else flat.copy()
-        extra = None
-        if self._extra_scale is not None:
-            center, scale = self._extra_scale
-            extra = ((self._extra_table(bags) - center) / scale).astype(np.float32)
-            extra = torch.from_numpy(extra).to(device)
-        return Packed(torch.from_numpy(flat).to(device), offsets, extra)
-
-    # -- reading ------------------------------------------------------------------------------
-
-    def _apply(self, X, read):
-        """Bags, and what ``read(network, data, budget)`` gives for them."""
-        check_is_fitted(self)
-        bags = self._validated(X, reset=False)
-        device = resolve_device(self.device)
-        # Nothing moves on the CPU; on a GPU a copy goes there and the model stays here.
-        network = self.network_ if device.type == "cpu" else copy.deepcopy(self.network_).to(device)
-        data = self._packed(bags, device)
-        budget = Budget.of(self.max_batch_instances, data.instances.ndim - 1, device)
-        with threads_for(min(budget.pack, len(data.instances)), network):
-            return bags, read(network, data, budget)
-
-    def _member_outputs(self, X):
-        """Decoded outputs of each bag by each member."""
-        outputs = self._apply(X, outputs_of_bags)[1]  # says so if there is no fit yet
-        return self.loss_.decode(outputs)
-
-    def transform(self, X):
-        """Embedding of each bag.
-
-        Parameters
-        ----------
-        X : container of n_bags bags
-
-        Returns
-        -------
-        Z : ndarray of shape (n_bags, n_embedding)
-            What the pooling gives: embeddings, or pooled outputs with ``level="instance"``; the
-            members of an ensemble behind each other. Coordinates mean nothing outside this
-            fitted model: never join embeddings of different folds.
-        """
-        _, members = self._apply(X, embeddings_of_bags)
-        return np.concatenate(list(members), axis=1)
-
-    @property
-    def _n_features_out(self):
-        head = self.network_.head.weight
-        return head.shape[0] * head.shape[2 if self.network_.instance_level else 1]
-
-    @available_if(_has_weights)
-    def attention_weights(self, X):
-        """Weight of each instance in its bag's embedding.
-
-        Parameters
-        ----------
-        X : container of n_bags bags
-
-        Returns
-        -------
-        weights : list of ndarray, each of shape (n_i,) or (n_i, n_heads)
-            Not negative, with sum 1 in each bag; the mean over the members of an ensemble. Never
-            compare them across bags: one of two instances weighs more than one of a hundred.
-            ``score_instances`` compares.
-        """
-        bags, values = self._apply(
-            X, lambda network, *data: read_instances(network, *data, network.weights)
-        )
-        return split_by_bag(values[:, 0] if values.shape[1] == 1 else values, bags)
-
-    def _evidence(self, X):
-        """Evidence of each instance for each output, list of (n_i, n_outputs)."""
-        bags, values = self._apply(
-            X, lambda network, *data: read_instances(network, *data, network.evidence)
-        )
-        return split_by_bag(values, bags)

@@ -73,7 +73,7 @@ def build_network(estimator, shape, loss, seed, mean_size):
     sizes = list(estimator.hidden_layer_sizes)
     encoder = make_encoder(estimator.encoder, shape, n_members, sizes, estimator.dropout, generator)
     instance_level = estimator.level == "instance"
-    n_extra = 0 if estimator._extra_scale is None else len(estimator._extra_scale[0])
+    n_extra = 0 if estimator._instance_features is None else len(estimator._instance_features)
     pooling = make_pooling(
         estimator.pooling,
         n_members,

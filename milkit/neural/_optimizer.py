@@ -28,6 +28,15 @@ class FlatParameters:
     def clear_gradient(self):
         self.tensor.grad.zero_()
 
+    def state(self):
+        """Copies of the parameters and of the modules' buffers, such as running means."""
+        return [values.clone() for values in (self.tensor, *self.network.buffers())]
+
+    def load(self, state):
+        """Put copies back."""
+        for values, kept in zip((self.tensor, *self.network.buffers()), state, strict=True):
+            values.copy_(kept)
+
     def release(self):
         """Give the parameters memory of their own again, so that the network pickles small."""
         for p in self.views:

@@ -46,8 +46,9 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
     augmentation : {"rotate", "flip", "both"}, default=None
         In training, turn image instances by multiples of 90 degrees, mirror them, or both.
     auxiliary_decay : float in [0, 1], default=None
-        The β of [2]_: a second head predicts the bag's target from each single instance, and in epoch
-        E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has none.
+        The β of [2]_: a second head predicts the bag's target from each single instance, and in
+        epoch E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has
+        none.
     solver : {"adamw", "adam", "amsgrad", "sgd"}, default="adamw"
         Optimiser. "adam" and "amsgrad" add ``weight_decay`` to the gradient, as the papers do;
         "adamw" decouples it.
@@ -94,7 +95,8 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         together as one batched model and whose outputs are averaged. Several give steadier
         answers on small cohorts.
     warm_start : bool, default=False
-        Let ``fit`` go on from the weights of the last one.
+        Let ``fit`` go on from the weights of the last one. What the network is made from
+        (pooling, level, widths, heads, encoder, members) must not change in between.
     precision : {"float32", "bfloat16"}, default="float32"
         "bfloat16" trains under autocast, for GPUs.
     device : str, default="auto"
@@ -202,11 +204,13 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         self : object
             The learning rate is constant, and nothing stops early.
         """
-        return self._fit(X, y, sample_weight, None, partial=True)
+        return self._fit(X, y, sample_weight, None, partial=True, more_to_come=True)
 
-    def _targets(self, y, weight, *, first):
+    def _targets(self, y, weight, *, first, more_to_come=False):
         y = y.astype(np.float64)
         loss = SquaredLoss(y, weight) if first else self.loss_
+        if more_to_come and loss.scale == 0:  # a constant so far
+            loss.scale = 1.0
         return loss, loss.encode(y), weight
 
     def predict(self, X):

@@ -69,13 +69,13 @@ def _add_gradient_in_pieces(network, chunk, bag, pieces, objective):
         with torch.set_grad_enabled(rows is pieces[-1]):
             instances = network.instances(piece.x, piece.extra)
             states.append(network.sums(instances, piece.segments))
-    replay.remember()
     last_shift, last_sums = states.pop()
     with torch.no_grad():
         shift, sums = pooling.join([*states, (last_shift, last_sums)])
     leaves = [total.detach().requires_grad_() for total in sums]
     bag_loss = objective.of_bags(network.read((shift, leaves), chunk.segments)[1], bag)
     ((1 - share) * bag_loss).backward()
+    replay.remember()
     gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
     total = (1 - share) * bag_loss.detach()
 

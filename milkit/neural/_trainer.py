@@ -141,14 +141,14 @@ def train(
                     monitored = mean_loss(network, loss, validation, settings.budget)
                     record.validation_scores.append(-monitored)
                 lower_rate(monitored)
-                done = stop(parameters.tensor)
+                done = stop(parameters)
                 if (after_epoch is not None and after_epoch(record)) or done:
                     break
             else:
                 record.converged = settings.tol is None
         except KeyboardInterrupt:
             record.interrupted = True
-        stop.restore(parameters.tensor)
+        stop.restore(parameters)
         record.optimizer_state = optimizer.state_dict()
     return record
 
@@ -189,9 +189,9 @@ class _Stopping:
     def __init__(self, settings, record):
         self.settings, self.record = settings, record
         self.best, self.waited, self.low = math.inf, 0, 0
-        self.best_score, self.best_weights = -math.inf, None
+        self.best_state = None
 
-    def __call__(self, weights):
+    def __call__(self, parameters):
         settings, record = self.settings, self.record
         watched = record.loss_curve[-1]
         if record.validation_scores:
@@ -201,7 +201,7 @@ class _Stopping:
                 or -watched > record.validation_scores[record.best_iter - 1]
             ):
                 record.best_iter = len(record.validation_scores)
-                self.best_weights = weights.clone()
+                self.best_state = parameters.state()
         self.waited = 0 if watched < self.best - (settings.tol or 0.0) else self.waited + 1
         self.best = min(self.best, watched)
         if settings.loss_target is not None:
@@ -210,10 +210,10 @@ class _Stopping:
         no_progress = bool(watches) and self.waited >= settings.n_iter_no_change
         return no_progress or self.low >= settings.n_iter_no_change
 
-    def restore(self, weights):
+    def restore(self, parameters):
         """The best weights that validation saw."""
-        if self.best_weights is not None:
-            weights.copy_(self.best_weights)
+        if self.best_state is not None:
+            parameters.load(self.best_state)
 
 
 @contextmanager

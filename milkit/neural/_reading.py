@@ -1,0 +1,158 @@
+"""What is read from a fitted network: outputs, embeddings, attention, evidence."""
+
+import copy
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from milkit.base import split_by_bag
+from milkit.neural._packed import Budget, Packed
+from milkit.neural._steps import embeddings_of_bags, outputs_of_bags, read_instances
+from milkit.neural._threads import threads_for
+from milkit.utils.validation import validate_bags
+
+
+def _has_weights(estimator):
+    if estimator.pooling not in ("attention", "gated_attention", "mean"):
+        raise AttributeError(
+            f"pooling={estimator.pooling!r} is no weighted mean and has no attention weights; "
+            "score_instances gives the evidence of each instance."
+        )
+    return True
+
+
+def resolve_device(device):
+    """A torch device from "auto", "cpu", "cuda" or "cuda:1"."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but PyTorch finds no CUDA device here. Use "
+            "device='auto' or 'cpu', or install a CUDA build of PyTorch."
+        )
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The 'device' parameter must be 'auto', 'cpu', 'cuda' or 'cuda:1'. Got {device!r} "
+            "instead."
+        ) from error
+
+
+class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """Bags as tensors, and what ``network_`` makes of them.
+
+    The network stays on the CPU between calls, so that a model fitted on a GPU loads anywhere.
+    """
+
+    def _validated(self, X, y="no_validation", *, reset):
+        """Bags of floats, or of bytes where the instances are images."""
+        checked = validate_bags(
+            self,
+            X,
+            y,
+            reset=reset,
+            dtype=[np.float32, np.uint8],
+            order="C",
+            tensors=True,
+            instance_data=self._sees_instance_data(reset),
+            y_numeric=self._y_numeric,
+        )
+        bags = checked[0] if isinstance(checked, tuple) else checked
+        from_bytes = len(bags.instance_shape) > 1 and bags.dtype == np.uint8
+        if reset:
+            self._from_bytes = from_bytes
+        elif from_bytes != self._from_bytes:
+            kinds = ["floats", "bytes (uint8), which are divided by 255"]
+            raise ValueError(
+                f"{type(self).__name__} was fitted on images of {kinds[self._from_bytes]}, and got "
+                f"{kinds[from_bytes]}. Pass images of the same type."
+            )
+        return checked
+
+    _y_numeric = False
+
+    def _sees_instance_data(self, reset):
+        return (self.attention_features if reset else self._instance_features) is not None
+
+    def _packed(self, bags, device):
+        flat, offsets = bags.flat()
+        if flat.ndim == 2 and flat.dtype != np.float32:
+            flat = flat.astype(np.float32)
+        # torch cannot promise not to write, and numpy's memory may be read-only: wrap a copy then.
+        flat = flat if flat.flags.writeable else flat.copy()
+        extra = None
+        if self._instance_features is not None:
+            extra = torch.from_numpy(self._instance_features(bags)).to(device)
+        return Packed(torch.from_numpy(flat).to(device), offsets, extra)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def _apply(self, X, read):
+        """Bags, and what ``read(network, data, budget)`` gives for them."""
+        check_is_fitted(self)
+        bags = self._validated(X, reset=False)
+        device = resolve_device(self.device)
+        # Nothing moves on the CPU; on a GPU a copy goes there and the model stays here.
+        network = self.network_ if device.type == "cpu" else copy.deepcopy(self.network_).to(device)
+        data = self._packed(bags, device)
+        budget = Budget.of(self.max_batch_instances, data.instances.ndim - 1, device)
+        with threads_for(min(budget.pack, len(data.instances)), network):
+            return bags, read(network, data, budget)
+
+    def _member_outputs(self, X):
+        """Decoded outputs of each bag by each member."""
+        outputs = self._apply(X, outputs_of_bags)[1]  # says so if there is no fit yet
+        return self.loss_.decode(outputs)
+
+    def transform(self, X):
+        """Embedding of each bag.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        Z : ndarray of shape (n_bags, n_embedding)
+            What the pooling gives: embeddings, or pooled outputs with ``level="instance"``; the
+            members of an ensemble behind each other. Coordinates mean nothing outside this
+            fitted model: never join embeddings of different folds.
+        """
+        _, members = self._apply(X, embeddings_of_bags)
+        return np.concatenate(list(members), axis=1)
+
+    @property
+    def _n_features_out(self):
+        head = self.network_.head.weight
+        return head.shape[0] * head.shape[2 if self.network_.instance_level else 1]
+
+    @available_if(_has_weights)
+    def attention_weights(self, X):
+        """Weight of each instance in its bag's embedding.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        weights : list of ndarray, each of shape (n_i,) or (n_i, n_heads)
+            Not negative, with sum 1 in each bag; the mean over the members of an ensemble. Never
+            compare them across bags: one of two instances weighs more than one of a hundred.
+            ``score_instances`` compares.
+        """
+        bags, values = self._apply(
+            X, lambda network, *data: read_instances(network, *data, network.weights)
+        )
+        return split_by_bag(values[:, 0] if values.shape[1] == 1 else values, bags)
+
+    def _evidence(self, X):
+        """Evidence of each instance for each output, list of (n_i, n_outputs)."""
+        bags, values = self._apply(
+            X, lambda network, *data: read_instances(network, *data, network.evidence)
+        )
+        return split_by_bag(values, bags)
