@@ -34,7 +34,7 @@ print(X_train)
 # Eight seeds
 # -----------
 # Only ``random_state`` differs between the fits. The members of an ensemble are one batched model,
-# so that ten small networks take about twice the time of one.
+# so that ten small networks take two to three times the time of one.
 
 shared = {"hidden_layer_sizes": (32,), "attention_dim": 32, "learning_rate_init": 2e-3}
 models = {}

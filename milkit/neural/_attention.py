@@ -14,14 +14,14 @@ __all__ = ["AttentionMILClassifier"]
 
 
 class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
-    r"""Neural network that pools the instances of a bag by attention.
+    """Neural network that pools the instances of a bag by attention.
 
     An encoder turns each instance into an embedding :math:`h_k`, the pooling makes one embedding
-    of the bag, :math:`z = \sum_k a_k h_k`, and a linear head gives the logits. With "attention"
+    of the bag, :math:`z = \\sum_k a_k h_k`, and a linear head gives the logits. With "attention"
 
-    .. math:: a_k = \operatorname{softmax}_k\bigl(w^\top \tanh(V h_k)\bigr)
+    .. math:: a_k = \\operatorname{softmax}_k\\bigl(w^\\top \\tanh(V h_k)\\bigr)
 
-    ([1]_, eq. 8); "gated_attention" multiplies the tanh by :math:`\sigma(U h_k)` (eq. 9).
+    ([1]_, eq. 8); "gated_attention" multiplies the tanh by :math:`\\sigma(U h_k)` (eq. 9).
 
     Parameters
     ----------
