@@ -296,6 +296,16 @@ def test_a_fitted_model_remembers_what_it_looks_at(data):
     np.testing.assert_array_equal(model.decision_function(X), expected)
 
 
+@pytest.mark.parametrize("n_columns", [1, 3])
+def test_other_columns_than_in_fit_are_refused(n_columns, data):
+    X, y = data
+    wide = with_data(X, size=np.ones((X.n_instances, 2)))
+    model = small(attention_features=["size"], max_iter=1).fit(wide, y)
+    other = with_data(X, size=np.ones((X.n_instances, n_columns)))
+    with pytest.raises(ValueError, match=rf"'size' have {n_columns} columns; in fit they had 2"):
+        model.predict(other)
+
+
 def test_no_names_are_no_features(data):
     X, y = data
     none = small(attention_features=None, max_iter=2).fit(X, y)

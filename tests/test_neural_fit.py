@@ -8,7 +8,7 @@ import pytest
 import sklearn
 import torch
 from scipy.special import log_softmax
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -413,8 +413,8 @@ def test_partial_fit_with_classes_that_come_later():
     X, y = make(n_classes=3)
     labels = np.array(["a", "b", "c"])[y]
     zeros = [bag for bag, label in zip(X, y, strict=True) if label == 0]
-    for balanced in (None, "balanced"):
-        model = small(class_weight=balanced)
+    for class_weight in (None, {"a": 2.0}):
+        model = small(class_weight=class_weight)
         model.partial_fit(zeros, ["a"] * len(zeros), classes=["a", "b", "c"])
         assert model.decision_function(X).shape == (N_BAGS, 3)
         model.partial_fit(X, labels).partial_fit(X, labels, classes=["c", "b", "a"])
@@ -590,3 +590,115 @@ def test_half_precision_is_near_single(cls, pooling, level):
     assert {p.dtype for p in half.network_.parameters()} == {torch.float32}
     np.testing.assert_allclose(half.loss_curve_, single.loss_curve_, rtol=0.05)
     assert np.corrcoef(outputs(half, X), outputs(single, X))[0, 1] > 0.98
+
+
+# -- what must not happen ---------------------------------------------------------------------
+
+
+def test_balanced_parts_are_refused():
+    X, y = make()
+    with pytest.raises(ValueError, match="would balance each part by itself in partial_fit"):
+        small(class_weight="balanced").partial_fit(X, y)
+
+
+def test_weights_compare_between_parts():
+    """Divided by each part's own mean, a constant weight of a part would have no effect."""
+    X, y = make()
+    zeros, ones = [[bag for bag, c in zip(X, y, strict=True) if c == k] for k in (0, 1)]
+
+    def stream(solver="sgd", **options):
+        model = small(solver=solver, **options)
+        model.partial_fit(zeros, np.zeros(len(zeros)), classes=[0, 1])
+        return model.partial_fit(ones, np.ones(len(ones)))
+
+    plain, heavy = stream(), stream(class_weight={0: 1.0, 1: 20.0})
+    assert (heavy.decision_function(X) > plain.decision_function(X)).all()
+
+
+def test_a_failed_fit_leaves_no_mixture():
+    X, y = make()
+    model = small().fit(X, y).set_params(pooling="max")
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit([bag * np.nan for bag in X], y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    model.set_params(warm_start=True).fit(X, y)
+    assert type(model.network_.pooling).__name__ == "MaxPooling"
+
+
+def test_weights_that_explode_in_the_last_step_are_an_error():
+    X, y = make()
+    with pytest.raises(FloatingPointError, match="size of the weights is"):
+        small(solver="sgd", learning_rate_init=1e40, max_iter=1, batch_size=N_BAGS).fit(X, y)
+
+
+def test_outputs_that_are_not_finite_name_the_bag():
+    X, y = make()
+    model = small(pooling="mean_std").fit(X, y)
+    far = [np.asarray(bag, dtype=np.float32) for bag in X[:4]]
+    far[2] = np.float32(1e25) * np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match="Bag 2 is too far from the training bags"):
+        model.predict(far)
+
+
+class _InPlace(nn.Module):
+    """An encoder that writes into what it is given."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.layer = nn.Linear(shape[0], 4)
+
+    def forward(self, x):
+        x -= 1.0
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_a_module_that_works_in_place_does_not_touch_the_bags(n_estimators):
+    X = BagArray(
+        np.random.default_rng(0).normal(size=(1200, 4)).astype(np.float32), np.arange(5) * 300
+    )
+    before = X.instances.copy()
+    model = small(encoder=_InPlace, n_estimators=n_estimators, max_batch_instances=100)
+    model.fit(X, [0, 1, 0, 1])
+    first = model.decision_function(X)
+    np.testing.assert_array_equal(model.decision_function(X), first)
+    np.testing.assert_array_equal(X.instances, before)
+
+
+def test_lazy_modules_of_several_members():
+    X, y = make()
+    model = small(encoder=lambda shape: nn.LazyLinear(5), n_estimators=2).fit(X, y)
+    assert model.transform(X).shape == (N_BAGS, 10)
+
+
+def test_modules_in_double_precision_are_taken():
+    X, y = make()
+    assert small(encoder=nn.Linear(3, 4).double()).fit(X, y).transform(X).shape == (N_BAGS, 4)
+
+
+def test_going_on_keeps_the_same_bags_apart(calls):
+    X, y = make()
+    model = small(warm_start=True, early_stopping=True, validation_fraction=0.2, random_state=None)
+    model.fit(X, y).fit(X, y)
+    first, second = (call["validation"].packed.instances for call in calls[-2:])
+    assert torch.equal(first, second)
+
+
+def test_a_regressor_goes_on_after_a_constant():
+    X, y = make(cls=AttentionMILRegressor)
+    model = small(AttentionMILRegressor, warm_start=True).fit(X, np.ones(len(X)))
+    assert np.ptp(model.fit(X, y).predict(X)) > 0
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, bool])
+def test_images_of_other_integers_are_refused(dtype):
+    images = [np.ones((2, 1, 16, 16), dtype=dtype) for _ in range(4)]
+    with pytest.raises(ValueError, match="Pass all as bytes"):
+        small().fit(images, [0, 1, 0, 1])
+
+
+def test_bytes_and_floats_are_not_mixed():
+    images = [np.ones((2, 1, 16, 16), dtype=(np.uint8, np.float32)[i % 2]) for i in range(4)]
+    with pytest.raises(ValueError, match="type float32 and uint8"):
+        small().fit(images, [0, 1, 0, 1])

@@ -52,7 +52,7 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         least 16 channels, at least 8 × 8). Images of bytes are divided by 255.
     augmentation : {"rotate", "flip", "both"}, default=None
         In training, turn image instances by multiples of 90 degrees, mirror them, or both.
-    auxiliary_decay : float in [0, 1], default=None
+    auxiliary_decay : float in [0, 1), default=None
         The β of [2]_: a second head predicts the bag's label from each single instance, and in
         epoch E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has
         none.
@@ -301,6 +301,11 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         self : object
             The learning rate is constant, and nothing stops early.
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' would balance each part by itself in partial_fit. Pass a "
+                "dict of label to weight."
+            )
         return self._fit(X, y, sample_weight, None, partial=True, classes=classes)
 
     def _targets(self, y, weight, *, first, classes=None):
@@ -315,7 +320,7 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         )
         if len(self.classes_) > 2:
             loss = MulticlassLoss(len(self.classes_))
-        elif weight.any():
+        elif len(np.unique(encoded[weight > 0])) == 2:
             loss = BinaryLoss(float(np.average(encoded, weights=weight).clip(1e-3, 1 - 1e-3)))
         else:
             loss = BinaryLoss()
@@ -412,7 +417,8 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
             For two classes evidence for ``classes_[1]``; comparable across bags. After a weighted
             mean ("attention", "gated_attention", "mean") it is n_i a_k (w · h_k), and its mean
             over the bag plus the head's bias is the bag's logit. With "max" at the instance level
-            it is the instance's own logit, of which the largest is the bag's. Else it is what the
+            it is the instance's own logit, of which the largest is the bag's (of a single network:
+            the largest of a mean is not the mean of the largest). Else it is what the
             logit loses without the instance (for the only one of a bag, all but the bias). The
             mean over the members of an ensemble.
         """

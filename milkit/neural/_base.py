@@ -61,7 +61,7 @@ class BaseAttentionMIL(
         "attention_features": ["array-like", None],
         "encoder": [callable, None],
         "augmentation": [StrOptions({"rotate", "flip", "both"}), None],
-        "auxiliary_decay": [Interval(Real, 0.0, 1.0, closed="both"), None],
+        "auxiliary_decay": [Interval(Real, 0.0, 1.0, closed="left"), None],
         "solver": [StrOptions(set(SOLVERS))],
         "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0.0, None, closed="neither")],
@@ -164,7 +164,9 @@ class BaseAttentionMIL(
         self._validate_params()
         refuse_combination(self)
         first = not (hasattr(self, "network_") and (partial or self.warm_start))
-        self._refuse_another_network(first)
+        architecture = self._refuse_another_network(first)
+        if first:  # a fit that fails leaves no mixture of two fits
+            vars(self).pop("network_", None)
         if groups is not None or self.early_stopping:
             groups = resolve_groups(X, groups)
         bags, y = self._validated(X, y, reset=first)
@@ -190,7 +192,9 @@ class BaseAttentionMIL(
             network.to(device)
             parts = [used]
             if self.early_stopping and not partial:
-                parts = self._validation_split(used, y, groups, random_state)
+                if first or not hasattr(self, "_split_seed"):  # going on, the same bags stay apart
+                    self._split_seed = random_state.randint(2**31 - 1)
+                parts = self._validation_split(used, y, groups)
             data = [
                 TrainingData(
                     self._packed(bags[rows], device),
@@ -201,6 +205,7 @@ class BaseAttentionMIL(
             ]
             self.loss_ = loss
             record = self._train(network, data, train_seed, partial, first, X, y)
+        self._architecture = architecture
         self._keep(network, record, first, partial)
         return self
 
@@ -212,14 +217,14 @@ class BaseAttentionMIL(
         wanted["attention_features"] = () if names is None else tuple(names)
         wanted["auxiliary_decay"] = self.auxiliary_decay is not None
         if first:
-            self._architecture = wanted
-            return
+            return wanted
         changed = [name for name in _ARCHITECTURE if wanted[name] != self._architecture[name]]
         if changed:
             raise ValueError(
                 f"{changed} changed since the network was made, which goes on learning. Put them "
                 "back, or fit anew with warm_start=False."
             )
+        return wanted
 
     def _train(self, network, data, seed, partial, first, X, y):
         """Run the loop with progress, callbacks and the right number of threads."""
@@ -262,6 +267,7 @@ class BaseAttentionMIL(
                 rng=np.random.default_rng(seed),
                 validation=data[1] if len(data) > 1 else None,
                 first_epoch=n_done,
+                mean_weight=1.0 if partial else None,
                 optimizer_state=None if first else self._optimizer_state.get(self.solver),
                 epochs=self._epochs(settings.max_iter, progress),
                 after_epoch=lambda record: progress.end_iteration(),
@@ -293,7 +299,7 @@ class BaseAttentionMIL(
                 stacklevel=4 + hasattr(self, "set_callbacks"),  # with_callbacks is a frame
             )
 
-    def _validation_split(self, used, y, groups, random_state):
+    def _validation_split(self, used, y, groups):
         """Numbers of the bags to train on and of those to validate on."""
         own = np.arange(len(y)) if groups is None else np.asarray(groups)
         y = y.astype(np.float64) if self._y_numeric else y  # counts are no classes
@@ -303,7 +309,7 @@ class BaseAttentionMIL(
                 y[used],
                 test_size=self.validation_fraction,
                 groups=own[used],
-                random_state=random_state.randint(2**31 - 1),
+                random_state=self._split_seed,
             )[:2]
         except ValueError as error:
             raise ValueError(

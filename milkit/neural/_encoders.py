@@ -62,7 +62,8 @@ class ModuleEncoder(nn.Module):
         self.width = width
 
     def forward(self, x):
-        return torch.stack([module(x) for module in self.members])
+        # Copies, because a module may write in place, and x may be the caller's own memory.
+        return torch.stack([module(x.clone()) for module in self.members])
 
 
 def _image_net(shape, dropout, generator):
@@ -114,9 +115,8 @@ def make_encoder(encoder, shape, n_members, hidden_layer_sizes, dropout, generat
     """
     if encoder is not None:
         modules = make_modules(encoder, "encoder", shape, n_members)
-        with torch.no_grad():
-            modules[0].eval()
-            got = modules[0](torch.zeros(2, *shape))
+        with torch.no_grad():  # each of them: lazy modules learn their shapes here
+            got, *_ = [module.eval()(torch.zeros(2, *shape)) for module in modules]
         if not isinstance(got, torch.Tensor) or got.ndim != 2 or len(got) != 2:
             raise BagShapeError(
                 "The encoder must turn a tensor of shape (n_instances, "
@@ -144,7 +144,7 @@ def make_encoder(encoder, shape, n_members, hidden_layer_sizes, dropout, generat
 def make_modules(factory, name, argument, n_members):
     """A user's modules, one for each member: copies of a module, or what a factory makes."""
     if isinstance(factory, nn.Module):
-        return [copy.deepcopy(factory) for _ in range(n_members)]
+        return [copy.deepcopy(factory).float() for _ in range(n_members)]
     modules = [factory(argument) for _ in range(n_members)]
     for module in modules:
         if not isinstance(module, nn.Module):
@@ -153,7 +153,7 @@ def make_modules(factory, name, argument, n_members):
                 f"with {argument} it gave {describe(module)}."
             )
     # A factory may hand out the user's own module, or the same one twice.
-    return [copy.deepcopy(module) for module in modules]
+    return [copy.deepcopy(module).float() for module in modules]
 
 
 def describe(value):

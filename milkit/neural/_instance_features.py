@@ -20,6 +20,11 @@ class InstanceFeatures:
 
     def __init__(self, names, bags, used):
         self.names = list(names)
+        self.widths = {
+            name: np.prod(bags.instance_data[name].shape[1:], dtype=int)
+            for name in self.names
+            if name in bags.instance_data
+        }
         table = self._table(bags)[np.repeat(used, bags.sizes)]
         self.center, scale = table.mean(axis=0), table.std(axis=0)
         self.scale = np.where(scale > 0, scale, 1.0)
@@ -35,8 +40,7 @@ class InstanceFeatures:
         columns = [self._column(bags, name) for name in self.names]
         return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
 
-    @staticmethod
-    def _column(bags, name):
+    def _column(self, bags, name):
         if name not in bags.instance_data:
             raise ValueError(
                 f"attention_features names {name!r}, but the bags carry the instance data "
@@ -49,6 +53,12 @@ class InstanceFeatures:
             raise ValueError(
                 f"attention_features names {name!r}, whose instance data are no numbers: {error}."
             ) from error
+        width = column[:1].size
+        if width != self.widths[name]:
+            raise ValueError(
+                f"The instance data {name!r} have {width} columns; in fit they had "
+                f"{self.widths[name]}."
+            )
         bad = np.flatnonzero(~np.isfinite(column.reshape(len(column), -1)).all(axis=1))
         if len(bad):
             offsets = bags.flat()[1]

@@ -243,8 +243,8 @@ class ModulePooling(Pooling):
         super().__init__()
         self.members = nn.ModuleList(make_modules(factory, "pooling", m, n_members))
         with torch.no_grad():
-            self.members[0].eval()
-            got = self.members[0](torch.zeros(3, m), torch.tensor([0, 1, 3]))
+            sample = torch.zeros(3, m), torch.tensor([0, 1, 3])
+            got, *_ = [module.eval()(*sample) for module in self.members]
         if not isinstance(got, torch.Tensor) or got.ndim != 2 or len(got) != 2:
             raise BagShapeError(
                 "The pooling module must turn embeddings (n_instances, "
@@ -268,7 +268,7 @@ class ModulePooling(Pooling):
     def result(self, shift, sums, segments):
         offsets = segments.offsets
         members = zip(self.members, sums[0], strict=True)
-        return torch.stack([module(h, offsets) for module, h in members])
+        return torch.stack([module(h.clone(), offsets) for module, h in members])
 
     def without(self, values, segments):
         parts = []

@@ -8,7 +8,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from milkit.bags import BagArray
 from milkit.base import split_by_bag
+from milkit.exceptions import describe_bag
 from milkit.neural._packed import Budget, Packed
 from milkit.neural._steps import embeddings_of_bags, outputs_of_bags, read_instances
 from milkit.neural._threads import threads_for
@@ -33,13 +35,32 @@ def resolve_device(device):
             f"device={device!r} was asked for, but PyTorch finds no CUDA device here. Use "
             "device='auto' or 'cpu', or install a CUDA build of PyTorch."
         )
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in device and not number.isdecimal()):
         raise ValueError(
             f"The 'device' parameter must be 'auto', 'cpu', 'cuda' or 'cuda:1'. Got {device!r} "
             "instead."
-        ) from error
+        )
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device!r} was asked for; there are {torch.cuda.device_count()} CUDA devices."
+        )
+    return torch.device(device)
+
+
+def _refuse_other_pixels(X):
+    """Images are bytes, or floats: of other integers nobody knows the largest."""
+    if not isinstance(X, (BagArray, list, tuple, np.ndarray)):
+        return
+    dtypes = [X.dtype] if isinstance(X, BagArray) else [np.asarray(bag).dtype for bag in X]
+    names = sorted({dtype.name for dtype in dtypes})
+    if any(dtype.kind not in "f" and dtype != np.uint8 for dtype in dtypes) or (
+        "uint8" in names and len(names) > 1
+    ):
+        raise ValueError(
+            f"The images are of type {' and '.join(names)}. Pass all as bytes (uint8), which are "
+            "divided by 255, or all as floats, which are taken as they are."
+        )
 
 
 class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -62,6 +83,8 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             y_numeric=self._y_numeric,
         )
         bags = checked[0] if isinstance(checked, tuple) else checked
+        if len(bags.instance_shape) > 1:
+            _refuse_other_pixels(X)
         from_bytes = len(bags.instance_shape) > 1 and bags.dtype == np.uint8
         if reset:
             self._from_bytes = from_bytes
@@ -93,7 +116,7 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _apply(self, X, read):
         """Bags, and what ``read(network, data, budget)`` gives for them."""
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         bags = self._validated(X, reset=False)
         device = resolve_device(self.device)
         # Nothing moves on the CPU; on a GPU a copy goes there and the model stays here.
@@ -105,7 +128,13 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _member_outputs(self, X):
         """Decoded outputs of each bag by each member."""
-        outputs = self._apply(X, outputs_of_bags)[1]  # says so if there is no fit yet
+        bags, outputs = self._apply(X, outputs_of_bags)  # says so if there is no fit yet
+        bad = np.flatnonzero(~np.isfinite(outputs).all(axis=(0, 2)))
+        if len(bad):
+            raise ValueError(
+                f"{describe_bag(int(bad[0]), bags.names)} is too far from the training bags: the "
+                "network's output is not finite. Look at its features."
+            )
         return self.loss_.decode(outputs)
 
     def transform(self, X):

@@ -45,7 +45,7 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         least 16 channels, at least 8 × 8). Images of bytes are divided by 255.
     augmentation : {"rotate", "flip", "both"}, default=None
         In training, turn image instances by multiples of 90 degrees, mirror them, or both.
-    auxiliary_decay : float in [0, 1], default=None
+    auxiliary_decay : float in [0, 1), default=None
         The β of [2]_: a second head predicts the bag's target from each single instance, and in
         epoch E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has
         none.
@@ -209,7 +209,7 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
     def _targets(self, y, weight, *, first, more_to_come=False):
         y = y.astype(np.float64)
         loss = SquaredLoss(y, weight) if first else self.loss_
-        if more_to_come and loss.scale == 0:  # a constant so far
+        if (more_to_come or not first) and loss.scale == 0:  # a constant so far
             loss.scale = 1.0
         return loss, loss.encode(y), weight
 
@@ -239,8 +239,9 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         evidence : list of ndarray, each of shape (n_i,)
             How far the instance pushes its bag's prediction up or down. After a weighted mean
             ("attention", "gated_attention", "mean") the mean over the bag plus a constant is the
-            prediction. With "max" at the instance level the largest is the prediction, but for
-            the target's mean. Else it is what the prediction loses without the instance.
+            prediction. With "max" at the instance level the largest is the prediction of a single
+            network, but for the target's mean. Else it is what the prediction loses without the
+            instance.
         """
         evidence = self._evidence(X)
         return [e[:, 0] * self.loss_.scale for e in evidence]

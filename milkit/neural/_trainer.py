@@ -70,6 +70,7 @@ def train(
     rng,
     validation=None,
     first_epoch=0,
+    mean_weight=None,
     optimizer_state=None,
     epochs=None,
     after_epoch=None,
@@ -91,6 +92,9 @@ def train(
         Its score, minus the mean weighted loss, ends the training, and the best weights stay.
     first_epoch : int, default=0
         Number of epochs that went before, for ``auxiliary_decay``.
+    mean_weight : float, default=None
+        What weights are divided by; None is their mean. Where bags come in parts it is the same
+        for all parts, so that their weights compare.
     optimizer_state : dict, default=None
         To go on with an optimiser.
     epochs : iterable of int, default=None
@@ -104,7 +108,7 @@ def train(
     """
     record, n_bags = TrainingRecord(), len(data.packed)
     stop = _Stopping(settings, record)
-    weight = data.scaled_weight(data.weight.mean())
+    weight = data.scaled_weight(data.weight.mean() if mean_weight is None else mean_weight)
     with _in_training(network, generator) as parameters:
         optimizer = make_optimizer(
             settings.solver,
@@ -130,15 +134,11 @@ def train(
                 bag_loss, total = (losses / (n_bags * network.n_members)).tolist()
                 record.bag_loss_curve.append(bag_loss)
                 record.loss_curve.append(total)
-                if not math.isfinite(total):
-                    raise FloatingPointError(
-                        f"The training loss is {total} in epoch {epoch + 1}. Put the features on "
-                        "one scale (InstanceTransformer(StandardScaler())) or lower "
-                        "learning_rate_init."
-                    )
+                _refuse_not_finite(total, "training loss", epoch)
                 monitored = total
                 if validation is not None:
                     monitored = mean_loss(network, loss, validation, settings.budget)
+                    _refuse_not_finite(monitored, "loss of the validation bags", epoch)
                     record.validation_scores.append(-monitored)
                 lower_rate(monitored)
                 done = stop(parameters)
@@ -149,8 +149,27 @@ def train(
         except KeyboardInterrupt:
             record.interrupted = True
         stop.restore(parameters)
-        record.optimizer_state = optimizer.state_dict()
+        size = float(parameters.tensor.abs().sum())
+        _refuse_not_finite(size, "size of the weights", len(record.loss_curve) - 1)
+        record.optimizer_state = _on_cpu(optimizer.state_dict())
     return record
+
+
+def _refuse_not_finite(value, what, epoch):
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"The {what} is {value} in epoch {epoch + 1}. Put the features on one scale "
+            "(InstanceTransformer(StandardScaler())) or lower learning_rate_init."
+        )
+
+
+def _on_cpu(state):
+    """An optimiser's memory where every machine can load it."""
+    memory = {
+        key: {name: v.cpu() if torch.is_tensor(v) else v for name, v in values.items()}
+        for key, values in state["state"].items()
+    }
+    return {**state, "state": memory}
 
 
 def _one_epoch(
