@@ -100,7 +100,7 @@ def packed(bags, extra=None, dtype=torch.float64):
 
 
 def segments_of(bags):
-    return Segments.from_sizes([len(bag) for bag in bags])
+    return Segments([len(bag) for bag in bags])
 
 
 def stacked(bags, n_members=1, seed=None):

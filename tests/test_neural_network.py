@@ -117,7 +117,7 @@ def test_bytes_are_shares_of_255():
     network = make_network("mean", shape=(1, 16, 16), hidden_layer_sizes=(4,), dtype=torch.float32)
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, size=(5, 1, 16, 16), dtype=np.uint8))
-    segments = Segments.from_sizes([2, 3])
+    segments = Segments([2, 3])
     torch.testing.assert_close(network(images, segments), network(images / 255.0, segments))
     assert not torch.allclose(network(images, segments), network(images.float(), segments))
 
@@ -127,7 +127,7 @@ def test_bytes_are_shares_of_255():
 def test_sums_over_bags_are_taken_in_full_precision(pooling, level, sizes):
     """Under autocast the encoder may work in half precision: a sum of thousands must not."""
     network = make_network(pooling, level, dtype=torch.float32).train()
-    x, segments = flat(make_bags(sizes)).float(), Segments.from_sizes(sizes)
+    x, segments = flat(make_bags(sizes)).float(), Segments(sizes)
     with torch.autocast("cpu", torch.bfloat16):
         shift, sums = network.sums(network.instances(x), segments)
     assert {total.dtype for total in sums} == {torch.float32}

@@ -61,7 +61,7 @@ def assert_same_with_gradients(got, expected, inputs):
 @every_layout
 def test_forward_and_backward_are_those_of_a_loop(operation, sizes, width, n_members):
     values = normal(n_members, sum(sizes), width)
-    got = operation(values, Segments.from_sizes(sizes))
+    got = operation(values, Segments(sizes))
     expected = torch.cat([OPERATIONS[operation](bag) for bag in values.split(sizes, 1)], 1)
     assert_same_with_gradients(got, expected, [values])
 
@@ -71,7 +71,7 @@ def test_forward_and_backward_are_those_of_a_loop(operation, sizes, width, n_mem
 @every_layout
 def test_maximum_is_that_of_a_loop_and_has_no_gradient(sizes, width, n_members):
     values = normal(n_members, sum(sizes), width)
-    got = segment_max(values, Segments.from_sizes(sizes))
+    got = segment_max(values, Segments(sizes))
     expected = torch.cat([bag.amax(1, keepdim=True) for bag in values.split(sizes, 1)], 1)
     assert torch.equal(got, expected)
     assert not got.requires_grad
@@ -82,7 +82,7 @@ def test_maximum_is_that_of_a_loop_and_has_no_gradient(sizes, width, n_members):
 @every_layout
 def test_weighted_sum_is_that_of_a_loop(sizes, n_heads, n_members):
     weights, values = normal(n_members, sum(sizes), n_heads), normal(n_members, sum(sizes), 3)
-    got = weighted_sum(weights, values, Segments.from_sizes(sizes))
+    got = weighted_sum(weights, values, Segments(sizes))
     bags = zip(weights.split(sizes, 1), values.split(sizes, 1), strict=True)
     expected = torch.cat(
         [torch.cat([(w[..., [j]] * v).sum(1, keepdim=True) for j in range(n_heads)], 2)
@@ -95,14 +95,14 @@ def test_weighted_sum_is_that_of_a_loop(sizes, n_heads, n_members):
 @every_layout
 def test_spread_gives_each_instance_its_bags_row(sizes, n_members):
     rows, other = normal(n_members, len(sizes), 2), normal(n_members, sum(sizes), 2, seed=2)
-    got = spread(rows, Segments.from_sizes(sizes)) * other.detach()  # a single row broadcasts
+    got = spread(rows, Segments(sizes)) * other.detach()  # a single row broadcasts
     repeated = [rows[:, [i]].expand(-1, n, -1) for i, n in enumerate(sizes)]
     assert_same_with_gradients(got, torch.cat(repeated, 1) * other.detach(), [rows])
 
 
 @pytest.mark.parametrize("sizes", [[1, 4, 2], [5]], ids=str)
 def test_gradcheck(operation, sizes):
-    segments = Segments.from_sizes(sizes)
+    segments = Segments(sizes)
     values = normal(2, sum(sizes), 3)
     assert torch.autograd.gradcheck(lambda v: operation(v, segments), values)
 
@@ -110,15 +110,15 @@ def test_gradcheck(operation, sizes):
 @pytest.mark.parametrize("n_heads", [1, 2])
 @pytest.mark.parametrize("sizes", [[1, 4, 2], [5]], ids=str)
 def test_gradcheck_of_the_weighted_sum(n_heads, sizes):
-    segments = Segments.from_sizes(sizes)
+    segments = Segments(sizes)
     inputs = normal(2, sum(sizes), n_heads), normal(2, sum(sizes), 3)
     assert torch.autograd.gradcheck(lambda w, v: weighted_sum(w, v, segments), inputs)
 
 
 def test_other_bags_do_not_matter(operation):
     values = normal(2, 4 + 10_000 + 6, 3)
-    together = operation(values, Segments.from_sizes([4, 10_000, 6]))
-    alone = operation(values[:, :4], Segments.from_sizes([4]))
+    together = operation(values, Segments([4, 10_000, 6]))
+    alone = operation(values[:, :4], Segments([4]))
     torch.testing.assert_close(together[:, : alone.shape[1]], alone, rtol=1e-13, atol=1e-13)
 
 
@@ -126,7 +126,7 @@ def test_other_bags_do_not_matter(operation):
 
 
 def test_segments():
-    segments = Segments.from_sizes([2, 1, 3])
+    segments = Segments([2, 1, 3])
     assert segments.n_bags == 3
     assert segments.offsets.tolist() == [0, 2, 3, 6]
     assert segments.bag.tolist() == [0, 0, 1, 2, 2, 2]
@@ -143,7 +143,7 @@ def test_segments():
 def test_softmax_of_huge_scores_does_not_overflow(dtype):
     scores = torch.tensor([1e30, 0.0, -1e30, -1e30, 1e4, 1e4 - 1, -1e30], dtype=dtype)
     scores = scores.view(1, -1, 1).requires_grad_()
-    weights = segment_softmax(scores, Segments.from_sizes([3, 1, 2, 1]))
+    weights = segment_softmax(scores, Segments([3, 1, 2, 1]))
     sigmoid = 1 / (1 + np.exp(-1.0))
     expected = [1, 0, 0, 1, sigmoid, 1 - sigmoid, 1]
     np.testing.assert_allclose(weights.detach().numpy().ravel(), expected, rtol=1e-6)
@@ -153,7 +153,7 @@ def test_softmax_of_huge_scores_does_not_overflow(dtype):
 
 @every_layout
 def test_softmax_sums_to_one(sizes):
-    segments = Segments.from_sizes(sizes)
+    segments = Segments(sizes)
     weights = segment_softmax(100 * normal(2, sum(sizes), 2), segments)
     assert (weights >= 0).all()
     sums = segment_sum(weights, segments)
@@ -162,7 +162,7 @@ def test_softmax_sums_to_one(sizes):
 
 @pytest.mark.parametrize("sizes", [[3, 5], [8]], ids=str)
 def test_softmax_is_not_moved_by_a_shift(sizes):
-    scores, segments = normal(1, 8, 1), Segments.from_sizes(sizes)
+    scores, segments = normal(1, 8, 1), Segments(sizes)
     torch.testing.assert_close(
         segment_softmax(scores + 7, segments), segment_softmax(scores, segments)
     )
@@ -170,7 +170,7 @@ def test_softmax_is_not_moved_by_a_shift(sizes):
 
 def test_maximum_of_negative_and_infinite_values():
     values = torch.tensor([-3.0, -2.0, -torch.inf, -torch.inf, -torch.inf, 4.0]).view(1, -1, 1)
-    top = segment_max(values, Segments.from_sizes([2, 2, 2]))
+    top = segment_max(values, Segments([2, 2, 2]))
     assert top.flatten().tolist() == [-2.0, -torch.inf, 4.0]
 
 
@@ -178,4 +178,4 @@ def test_maximum_of_negative_and_infinite_values():
 def test_maximum_of_nan_is_nan(sizes):
     """Else a training on NaN would go on unnoticed."""
     values = torch.tensor([1.0, torch.nan, 2.0, 3.0, 1.0]).view(1, -1, 1)
-    assert torch.isnan(segment_max(values, Segments.from_sizes(sizes))[0, 0, 0])
+    assert torch.isnan(segment_max(values, Segments(sizes))[0, 0, 0])

@@ -164,9 +164,11 @@ class BaseAttentionMIL(
         self._validate_params()
         refuse_combination(self)
         first = not (hasattr(self, "network_") and (partial or self.warm_start))
-        architecture = self._refuse_another_network(first)
+        architecture = self._current_architecture()
         if first:  # a fit that fails leaves no mixture of two fits
             vars(self).pop("network_", None)
+        else:
+            self._refuse_another_network(architecture)
         if groups is not None or self.early_stopping:
             groups = resolve_groups(X, groups)
         bags, y = self._validated(X, y, reset=first)
@@ -184,6 +186,7 @@ class BaseAttentionMIL(
             names = self.attention_features
             none = names is None or len(names) == 0
             self._instance_features = None if none else InstanceFeatures(names, bags, weight > 0)
+            self._optimizer_state = {}
         with self._own_randomness(seed, device):
             network = copy.deepcopy(self.network_) if not first else None
             if first:
@@ -204,33 +207,33 @@ class BaseAttentionMIL(
                 for rows in parts
             ]
             self.loss_ = loss
-            record = self._train(network, data, train_seed, partial, first, X, y)
+            record = self._train(network, data, train_seed, n_done, partial, X, y)
         self._architecture = architecture
-        self._keep(network, record, first, partial)
+        self._keep(record, first, partial)
         return self
 
-    def _refuse_another_network(self, first):
-        """Going on learning, the network stays what it was made as."""
+    def _current_architecture(self):
+        """What a network would be made from now, by the name of the parameter."""
         wanted = {name: getattr(self, name) for name in _ARCHITECTURE}
         wanted["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
         names = self.attention_features
         wanted["attention_features"] = () if names is None else tuple(names)
         wanted["auxiliary_decay"] = self.auxiliary_decay is not None
-        if first:
-            return wanted
+        return wanted
+
+    def _refuse_another_network(self, wanted):
+        """Going on learning, the network stays what it was made as."""
         changed = [name for name in _ARCHITECTURE if wanted[name] != self._architecture[name]]
         if changed:
             raise ValueError(
                 f"{changed} changed since the network was made, which goes on learning. Put them "
                 "back, or fit anew with warm_start=False."
             )
-        return wanted
 
-    def _train(self, network, data, seed, partial, first, X, y):
+    def _train(self, network, data, seed, n_done, partial, X, y):
         """Run the loop with progress, callbacks and the right number of threads."""
         packed = data[0].packed
         device = packed.instances.device
-        n_done = 0 if first else self.n_iter_
         settings = TrainingSettings(
             budget=Budget.of(self.max_batch_instances, packed.instances.ndim - 1, device),
             batch_size=min(32, len(packed)) if self.batch_size == "auto" else self.batch_size,
@@ -254,9 +257,7 @@ class BaseAttentionMIL(
             now.set_generator(None)
             return {**attributes, "network_": now}
 
-        progress = FitProgress(
-            self, settings.max_iter, "epoch", fitted_so_far, X=X, y=y, metadata=None
-        )
+        progress = FitProgress(self, settings.max_iter, "epoch", fitted_so_far, X=X, y=y)
         with threads_for(self._rows_per_step(packed, settings), network):
             record = train(
                 network,
@@ -268,7 +269,7 @@ class BaseAttentionMIL(
                 validation=data[1] if len(data) > 1 else None,
                 first_epoch=n_done,
                 mean_weight=1.0 if partial else None,
-                optimizer_state=None if first else self._optimizer_state.get(self.solver),
+                optimizer_state=self._optimizer_state.get(self.solver),
                 epochs=self._epochs(settings.max_iter, progress),
                 after_epoch=lambda record: progress.end_iteration(),
             )
@@ -276,7 +277,7 @@ class BaseAttentionMIL(
         progress.end()
         return record
 
-    def _keep(self, network, record, first, partial):
+    def _keep(self, record, first, partial):
         """Set the fitted attributes, and warn of what did not go to its end."""
         before = ([], 0) if first else (self.loss_curve_, self.n_iter_)
         self.loss_curve_ = [*before[0], *record.loss_curve]
@@ -284,20 +285,21 @@ class BaseAttentionMIL(
         self.validation_scores_ = record.validation_scores or None
         self.best_iter_ = record.best_iter
         self._optimizer_state = {self.solver: record.optimizer_state} if partial else {}
+        message = None
         if record.interrupted:
-            warnings.warn(
+            kept = "with its best weights so far" if record.best_iter else "as it was then"
+            message = (
                 f"The training was interrupted in epoch {len(record.loss_curve) + 1}. The network "
-                "is kept as it was then and can be used.",
-                ConvergenceWarning,
-                stacklevel=4 + hasattr(self, "set_callbacks"),  # with_callbacks is a frame
+                f"is kept {kept} and can be used."
             )
         elif not record.converged:
-            warnings.warn(
+            message = (
                 f"The training loss still fell after max_iter={self.max_iter} epochs. Increase "
-                "max_iter, or set tol=None to train for a fixed number of epochs.",
-                ConvergenceWarning,
-                stacklevel=4 + hasattr(self, "set_callbacks"),  # with_callbacks is a frame
+                "max_iter, or set tol=None to train for a fixed number of epochs."
             )
+        if message:
+            with_frame = hasattr(self, "set_callbacks")  # with_callbacks is a frame
+            warnings.warn(message, ConvergenceWarning, stacklevel=4 + with_frame)
 
     def _validation_split(self, used, y, groups):
         """Numbers of the bags to train on and of those to validate on."""

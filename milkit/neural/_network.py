@@ -97,8 +97,8 @@ class BagNetwork(nn.Module):
         """
         bias = self.head.bias
         if self.pooling.is_weighted_mean:
-            n = spread(segments.counts(bias.dtype).expand(len(bias), -1, -1), segments)
-            return n * self._projected(instances, self.weights(instances, segments))
+            projected = self._projected(instances, self.weights(instances, segments))
+            return segments.bag_sizes(bias.dtype) * projected
         values = instances.values
         if self.instance_level and isinstance(self.pooling, MaxPooling):
             return values
@@ -111,8 +111,7 @@ class BagNetwork(nn.Module):
             weight = self.head.weight.double()
             with_all, without = with_all.double() @ weight, without.double() @ weight
             bias = 0.0
-        single = spread((segments.sizes == 1).view(1, -1, 1).expand(len(values), -1, -1), segments)
-        without = torch.where(single, bias, without)
+        without = torch.where(segments.bag_sizes(values.dtype) == 1, bias, without)
         return spread(with_all, segments) - without
 
     def _projected(self, instances, weights):

@@ -64,7 +64,12 @@ class Chunk:
         """Some instances of a single bag."""
         n = rows.stop - rows.start
         extra = None if self.extra is None else self.extra[rows]
-        return Chunk(self.bags, self.x[rows], Segments.from_sizes([n], self.x.device), extra)
+        return Chunk(self.bags, self.x[rows], Segments([n], self.x.device), extra)
+
+    def parts(self, budget):
+        """The chunk itself, or the pieces of a bag that is over the budget."""
+        pieces = self.pieces(budget)
+        return [self] if pieces is None else map(self.piece, pieces)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Packed:
         if not isinstance(rows, slice):
             rows = torch.from_numpy(rows).to(device)
         extra = None if self.extra is None else _rows_of(self.extra, rows)
-        segments = Segments.from_sizes(sizes, device)
+        segments = Segments(sizes, device)
         return Chunk(bags, _rows_of(self.instances, rows), segments, extra)
 
     def chunks(self, bags, budget):

@@ -21,6 +21,7 @@ is pooled exactly without ever being in memory whole:
 level. A weighted mean has ``weights(values, scores, segments)`` instead of ``without``.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -86,8 +87,7 @@ class MeanPooling(Pooling):
         return sums[0] / segments.counts(sums[0].dtype)
 
     def weights(self, values, scores, segments):
-        ones = torch.ones_like(values[:, :, :1])
-        return ones / spread(segment_sum(ones, segments), segments)
+        return (1 / segments.bag_sizes(values.dtype)).expand(*values.shape[:2], 1)
 
 
 class AttentionPooling(Pooling):
@@ -180,7 +180,7 @@ class LogSumExpPooling(Pooling):
             spread(segment_sum(anew, segments), segments),
             _sum_of_others(torch.exp(values - top), segments),
         )
-        n = spread(segments.counts(values.dtype).expand(len(values), -1, -1), segments)
+        n = segments.bag_sizes(values.dtype)
         return shift + torch.log(others / (n - 1))
 
 
@@ -224,7 +224,7 @@ class MeanStdPooling(Pooling):
         return torch.cat([shift + off, torch.sqrt(variance + _EPSILON)], dim=2)
 
     def without(self, values, segments):
-        n = spread(segments.counts(values.dtype).expand(len(values), -1, -1), segments)
+        n = segments.bag_sizes(values.dtype)
         mean = spread(segment_mean(values, segments), segments)
         off = values - mean
         squares = spread(segment_sum(off * off, segments), segments)
@@ -280,8 +280,7 @@ class ModulePooling(Pooling):
             for left_out in torch.arange(n, device=bag.device).split(max(1, _MAX_ROWS // n)):
                 rows = torch.arange(n, device=bag.device).repeat(len(left_out), 1)
                 rows = rows[rows != left_out.unsqueeze(1)]
-                sizes = torch.full((len(left_out),), n - 1, device=bag.device)
-                others = Segments(sizes, sizes.new_empty(0))
+                others = Segments(np.full(len(left_out), n - 1), bag.device)
                 parts.append(self.result(None, (bag[:, rows],), others))
         return torch.cat(parts, dim=1)
 
@@ -323,6 +322,8 @@ _BY_NAME = {
 }
 ATTENTION = ("attention", "gated_attention")
 POOLINGS = (*ATTENTION, *_BY_NAME)
+# Those with attention weights.
+WEIGHTED_MEANS = (*ATTENTION, *(name for name, kind in _BY_NAME.items() if kind.is_weighted_mean))
 
 
 def make_pooling(pooling, n_members, n_in, n_values, attention_dim, n_heads, n_extra, generator):

@@ -4,6 +4,8 @@ Values have shape (n_members, n_instances, m): the members of an ensemble, each 
 of all bags behind each other. A batch of one bag, which is how large bags come, needs no index.
 """
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
@@ -11,20 +13,19 @@ import torch
 class Segments:
     """Which instances belong to which bag; every bag has at least one.
 
-    ``sizes`` are the numbers of instances, a tensor of shape (n_bags,).
+    ``sizes`` are the numbers of instances, of shape (n_bags,).
     """
 
-    def __init__(self, sizes, bag):
-        self.sizes = sizes
-        self.bag = bag
-        self._stacked = {1: bag}
+    def __init__(self, sizes, device="cpu"):
+        self._on_host = np.asarray(sizes)
+        self.sizes = torch.from_numpy(self._on_host).to(device)
+        self._stacked = None
 
-    @classmethod
-    def from_sizes(cls, sizes, device="cpu"):
-        """From an array of sizes."""
-        sizes = np.asarray(sizes)
-        bag = np.repeat(np.arange(len(sizes)), sizes)
-        return cls(torch.from_numpy(sizes).to(device), torch.from_numpy(bag).to(device))
+    @cached_property
+    def bag(self):
+        """Number of the bag of each instance; a bag alone never asks for it."""
+        bag = np.repeat(np.arange(self.n_bags), self._on_host)
+        return torch.from_numpy(bag).to(self.sizes.device)
 
     @property
     def n_bags(self):
@@ -39,12 +40,18 @@ class Segments:
         """Sizes as numbers to divide by, shape (n_bags, 1)."""
         return self.sizes.to(dtype).unsqueeze(1)
 
+    def bag_sizes(self, dtype):
+        """Size of each instance's bag, (1, n_instances, 1), or (1, 1, 1) of a bag alone."""
+        return spread(self.counts(dtype).unsqueeze(0), self)
+
     def stacked(self, n_members):
-        """Index of the bag where the members' rows lie behind each other."""
-        if n_members not in self._stacked:
+        """Number of the bag where the members' rows lie behind each other."""
+        if n_members == 1:
+            return self.bag
+        if self._stacked is None or len(self._stacked) != n_members * len(self.bag):
             first = torch.arange(n_members, device=self.bag.device) * self.n_bags
-            self._stacked[n_members] = (first.unsqueeze(1) + self.bag).flatten()
-        return self._stacked[n_members]
+            self._stacked = (first.unsqueeze(1) + self.bag).flatten()
+        return self._stacked
 
 
 def segment_sum(values, segments):

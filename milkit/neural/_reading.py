@@ -12,13 +12,14 @@ from milkit.bags import BagArray
 from milkit.base import split_by_bag
 from milkit.exceptions import describe_bag
 from milkit.neural._packed import Budget, Packed
+from milkit.neural._pooling import WEIGHTED_MEANS
 from milkit.neural._steps import embeddings_of_bags, outputs_of_bags, read_instances
 from milkit.neural._threads import threads_for
 from milkit.utils.validation import validate_bags
 
 
 def _has_weights(estimator):
-    if estimator.pooling not in ("attention", "gated_attention", "mean"):
+    if estimator.pooling not in WEIGHTED_MEANS:
         raise AttributeError(
             f"pooling={estimator.pooling!r} is no weighted mean and has no attention weights; "
             "score_instances gives the evidence of each instance."
@@ -79,7 +80,8 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             dtype=[np.float32, np.uint8],
             order="C",
             tensors=True,
-            instance_data=self._sees_instance_data(reset),
+            instance_data=(self.attention_features if reset else self._instance_features)
+            is not None,
             y_numeric=self._y_numeric,
         )
         bags = checked[0] if isinstance(checked, tuple) else checked
@@ -97,9 +99,6 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return checked
 
     _y_numeric = False
-
-    def _sees_instance_data(self, reset):
-        return (self.attention_features if reset else self._instance_features) is not None
 
     def _packed(self, bags, device):
         flat, offsets = bags.flat()

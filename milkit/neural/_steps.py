@@ -128,10 +128,10 @@ class _Replay:
 
 def _pooled(network, chunk, budget):
     """Pooled bags and outputs of a chunk; of a large bag piece by piece."""
-    parts = [chunk]
-    if (pieces := chunk.pieces(budget)) is not None:
-        parts = (chunk.piece(rows) for rows in pieces)
-    states = [network.sums(network.instances(p.x, p.extra), p.segments) for p in parts]
+    states = [
+        network.sums(network.instances(part.x, part.extra), part.segments)
+        for part in chunk.parts(budget)
+    ]
     state = states[0] if len(states) == 1 else network.pooling.join(states)
     return network.read(state, chunk.segments)
 
@@ -158,8 +158,7 @@ def read_instances(network, data, budget, read):
     """
     parts = []
     for chunk in data.chunks(np.arange(len(data)), budget):
-        rows = chunk.pieces(budget) or [slice(0, len(chunk.x))]
-        encoded = [network.instances(p.x, p.extra) for p in map(chunk.piece, rows)]
+        encoded = [network.instances(part.x, part.extra) for part in chunk.parts(budget)]
         instances = encoded[0] if len(encoded) == 1 else type(encoded[0]).joined(encoded)
         values = read(instances, chunk.segments)
         parts.append(values.expand(-1, len(chunk.x), -1))
