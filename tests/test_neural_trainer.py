@@ -701,16 +701,24 @@ def two_threads():
 
 def test_small_steps_run_on_one_thread(two_threads):
     network = make_network()
-    with threads_for(10, network):
+    with threads_for(10, network, (3,)):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
-    with pytest.raises(KeyError), threads_for(10, network):
+    with pytest.raises(KeyError), threads_for(10, network, (3,)):
         raise KeyError
     assert torch.get_num_threads() == 2
 
 
+def test_a_convolution_works_at_each_pixel(two_threads):
+    network = nn.Conv2d(1, 20, 5)
+    with threads_for(256, network, (1, 4, 4)):
+        assert torch.get_num_threads() == 1
+    with threads_for(256, network, (1, 28, 28)):
+        assert torch.get_num_threads() == 2
+
+
 def test_large_steps_keep_the_threads(two_threads):
-    with threads_for(10**9, make_network()):
+    with threads_for(10**9, make_network(), (3,)):
         assert torch.get_num_threads() == 2
 
 

@@ -258,7 +258,7 @@ class BaseAttentionMIL(
             return {**attributes, "network_": now}
 
         progress = FitProgress(self, settings.max_iter, "epoch", fitted_so_far, X=X, y=y)
-        with threads_for(self._rows_per_step(packed, settings), network):
+        with threads_for(self._rows_per_step(packed, settings), network, self.instance_shape_):
             record = train(
                 network,
                 self.loss_,

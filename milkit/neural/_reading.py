@@ -122,7 +122,7 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         network = self.network_ if device.type == "cpu" else copy.deepcopy(self.network_).to(device)
         data = self._packed(bags, device)
         budget = Budget.of(self.max_batch_instances, data.instances.ndim - 1, device)
-        with threads_for(min(budget.pack, len(data.instances)), network):
+        with threads_for(min(budget.pack, len(data.instances)), network, self.instance_shape_):
             return bags, read(network, data, budget)
 
     def _member_outputs(self, X):

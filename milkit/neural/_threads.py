@@ -1,5 +1,6 @@
 """How many threads a step deserves."""
 
+import math
 from contextlib import contextmanager
 
 import torch
@@ -10,9 +11,14 @@ _WORTH_SHARING = 100_000_000
 
 
 @contextmanager
-def threads_for(n_rows, network):
-    """Run small steps on one thread, and leave PyTorch's setting as it was afterwards."""
-    work = n_rows * sum(parameter.numel() for parameter in network.parameters())
+def threads_for(n_rows, network, shape):
+    """Run small steps on one thread, and leave PyTorch's setting as it was afterwards.
+
+    ``shape`` is that of an instance: a convolution uses its weights at each pixel.
+    """
+    n_pixels = math.prod(shape[1:])
+    uses = (p.numel() * (n_pixels if p.ndim == 4 else 1) for p in network.parameters())
+    work = n_rows * sum(uses)
     before = torch.get_num_threads()
     if before == 1 or work > _WORTH_SHARING:
         yield
