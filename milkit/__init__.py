@@ -13,7 +13,10 @@ _NAMES = {
     "BagArray": "milkit.bags",
     "BagStatistics": "milkit.embedding",
     "InstanceTransformer": "milkit.preprocessing",
+    "InstanceVotingClassifier": "milkit.instance",
     "MISVM": "milkit.svm",
+    "OneClassInstanceFilter": "milkit.preprocessing",
+    "SelfTrainingMILClassifier": "milkit.instance",
     "SetKernel": "milkit.kernels",
 }
 _SUBPACKAGES = [
@@ -23,6 +26,7 @@ _SUBPACKAGES = [
     "embedding",
     "exceptions",
     "inspection",
+    "instance",
     "kernels",
     "metrics",
     "model_selection",

@@ -37,19 +37,24 @@ class BagMixin:
         super().__setstate__(state)
 
 
+def encode_labels(y):
+    """Sorted labels, and the index of each label of y among them, shape (n_bags,)."""
+    try:
+        check_classification_targets(y)
+        return np.unique(y, return_inverse=True)
+    except TypeError as error:  # None among strings
+        raise ValueError(
+            f"y holds labels of several kinds, or missing ones ({error}); give every bag a label "
+            "of one type."
+        ) from error
+
+
 class BagClassifierMixin(ClassifierMixin):
     """Labels of bags for classifiers that work on the indices of classes."""
 
     def _encode_labels(self, y):
         """Set ``classes_`` and return the index of each label, shape (n_bags,)."""
-        try:
-            check_classification_targets(y)
-            self.classes_, encoded = np.unique(y, return_inverse=True)
-        except TypeError as error:  # None among strings
-            raise ValueError(
-                f"y holds labels of several kinds, or missing ones ({error}); give every bag a "
-                "label of one type."
-            ) from error
+        self.classes_, encoded = encode_labels(y)
         if len(self.classes_) < 2:
             label = self.classes_.tolist()[0]
             raise ValueError(

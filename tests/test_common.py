@@ -8,15 +8,28 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.utils._testing import ignore_warnings
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import milkit
-from milkit import MISVM, AttentionMILClassifier, BagStatistics, InstanceTransformer, SetKernel
+from milkit import (
+    MISVM,
+    AttentionMILClassifier,
+    BagStatistics,
+    InstanceTransformer,
+    InstanceVotingClassifier,
+    OneClassInstanceFilter,
+    SelfTrainingMILClassifier,
+    SetKernel,
+)
 from milkit.kernels import StatisticKernel
 from milkit.neural import AttentionMILRegressor
 from milkit.utils._bag_checks import CHECKS
@@ -37,6 +50,9 @@ SMALL_NETWORK = {
     "tol": 1e-2,
 }
 
+# Its tree would count how often it was asked.
+NEIGHBOURS = NearestNeighbors(n_neighbors=2, algorithm="brute")
+
 EARLY_STOPPING = {"early_stopping": True, "validation_fraction": 0.3}
 
 INSTANCES = {
@@ -54,7 +70,20 @@ INSTANCES = {
         cls(StandardScaler()),
         cls(StandardScaler(), weight="bag"),
     ],
+    "InstanceVotingClassifier": lambda cls: [
+        cls(),
+        cls(LogisticRegression(tol=1e-8), voting="noisy_or", class_weight="balanced"),
+        cls(GaussianNB(), voting="threshold", threshold=0.3, weight="instance"),
+    ],
     "MISVM": lambda cls: [cls(), cls(tol=1e-8), cls(margin="instance", kernel="linear", tol=1e-8)],
+    "OneClassInstanceFilter": lambda cls: [
+        cls(),
+        cls(keep="threshold", fraction=0.1, min_instances=2),
+    ],
+    "SelfTrainingMILClassifier": lambda cls: [
+        cls(),
+        cls(detector=NEIGHBOURS, voting="max", min_confidence=0.2),
+    ],
     "SetKernel": lambda cls: [cls(), cls("linear", normalize="mean")],
     "StatisticKernel": lambda cls: [cls(), cls(["mean", 0.9], kernel="linear")],
 }
@@ -165,6 +194,15 @@ VARIANTS = [
     InstanceTransformer(PCA(2), flatten=True),
     SetKernel("poly", normalize=None),
     StatisticKernel(["size", "median"], kernel="poly", degree=2, gamma=1.0),
+    *(InstanceVotingClassifier(voting=voting) for voting in ("mean", "max")),
+    InstanceVotingClassifier(LinearSVC(), class_weight="balanced"),
+    InstanceVotingClassifier(RandomForestClassifier(5), weight="instance"),
+    InstanceVotingClassifier(
+        AttentionMILClassifier(pooling="mean", hidden_layer_sizes=(8,), max_iter=3)
+    ),
+    OneClassInstanceFilter(NEIGHBOURS, max_samples=20),
+    OneClassInstanceFilter(IsolationForest(n_estimators=10), fraction=0.2),
+    SelfTrainingMILClassifier(voting="max", schedule=[(2, 1)], min_confidence=0.1),
     MISVM(negative_slack="instance", init="random", n_init=2),
     *(
         AttentionMILClassifier(pooling=pooling, level=level, hidden_layer_sizes=(8,), max_iter=3)

@@ -20,8 +20,11 @@ SECTIONS = [
         "names": {
             "milkit.neural": ["AttentionMILClassifier", "AttentionMILRegressor"],
             "milkit.svm": ["MISVM"],
+            "milkit.instance": ["InstanceVotingClassifier", "SelfTrainingMILClassifier"],
         },
         "guides": {
+            "InstanceVotingClassifier": "/guide/instances",
+            "SelfTrainingMILClassifier": "/guide/instances",
             "AttentionMILClassifier": "/guide/attention",
             "AttentionMILRegressor": "/guide/attention",
             "MISVM": "/guide/misvm",
@@ -38,7 +41,8 @@ SECTIONS = [
     {
         "title": "Bags to bags",
         "text": "Steps that work on instances and hand on bags.",
-        "names": {"milkit.preprocessing": ["InstanceTransformer"]},
+        "names": {"milkit.preprocessing": ["InstanceTransformer", "OneClassInstanceFilter"]},
+        "guides": {"OneClassInstanceFilter": "/guide/instances"},
     },
     {
         "title": "Which instances decided",
@@ -69,6 +73,18 @@ SECTIONS = [
                 "BootstrapInterval",
                 "make_group_scorer",
                 "group_predictions",
+            ]
+        },
+    },
+    {
+        "title": "Scores of instances",
+        "text": "Whether the right instances decided, where some are annotated.",
+        "names": {
+            "milkit.metrics": [
+                "make_instance_scorer",
+                "instance_roc_auc_score",
+                "instance_average_precision_score",
+                "key_instance_hit_rate",
             ]
         },
     },

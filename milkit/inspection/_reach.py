@@ -15,9 +15,9 @@ _POSITION = "milkit_position"
 
 # Which estimators of milkit have each output.
 _HAVE = {
-    "score_instances": "MISVM or AttentionMILClassifier",
+    "score_instances": "MISVM, AttentionMILClassifier or InstanceVotingClassifier",
     "attention_weights": "AttentionMILClassifier",
-    "predict_instances": "MISVM",
+    "predict_instances": "MISVM or InstanceVotingClassifier",
 }
 
 # Wrappers that hold one fitted estimator, and where.

@@ -46,3 +46,38 @@ def segment_quantile(sorted_values, offsets, q):
     high = np.minimum(low + 1, sizes - 1)
     below = sorted_values[offsets[:-1] + low]
     return below + share * (sorted_values[offsets[:-1] + high] - below)
+
+
+def segment_top(values, offsets, counts, content):
+    """Mask of the ``counts`` largest of each segment, shape (n_rows,).
+
+    Of equal values those whose row of ``content``, shape (n_rows, n_columns), comes first in
+    lexicographic order are taken, so that the order of the rows decides nothing.
+    """
+    sizes = np.diff(offsets)
+    segment = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((-values, segment))
+    mask = np.zeros(len(values), dtype=bool)
+    mask[order[_place(offsets) < counts[segment]]] = True
+    last = values[order[offsets[:-1] + counts - 1]]
+    tied = values == last[segment]
+    n_taken = np.add.reduceat(mask & tied, offsets[:-1], dtype=np.int64)
+    contested = n_taken < np.add.reduceat(tied, offsets[:-1], dtype=np.int64)
+    rows = np.flatnonzero(tied & contested[segment])
+    if len(rows):
+        rows = rows[np.lexsort((*content[rows].T[::-1], segment[rows]))]
+        starts = np.append(np.unique(segment[rows], return_index=True)[1], len(rows))
+        mask[rows] = _place(starts) < n_taken[segment[rows]]
+    return mask
+
+
+def _place(offsets):
+    """Place of each row in its segment, counted from 0."""
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+
+def segment_kth_largest(values, offsets, counts):
+    """The ``counts``-th largest value of each segment, shape (n_segments,)."""
+    sizes = np.diff(offsets)
+    order = np.lexsort((-values, np.repeat(np.arange(len(sizes)), sizes)))
+    return values[order[offsets[:-1] + counts - 1]]

@@ -1,0 +1,52 @@
+"""How little instances look like those that a detector was fitted on."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.svm import OneClassSVM
+
+from milkit.kernels._instance_kernels import instance_kernel
+
+# Kernel entries that are held at a time.
+_BLOCK_ENTRIES = 1 << 22
+_METHODS = ("score_samples", "decision_function", "kneighbors")
+
+
+def check_detector(detector):
+    """Refuse what cannot say how outlying new instances are."""
+    name = type(detector).__name__
+    if hasattr(detector, "novelty") and not detector.novelty:
+        raise ValueError(f"{name}(novelty=False) cannot score new instances. Use novelty=True.")
+    if is_classifier(detector) or not any(hasattr(detector, method) for method in _METHODS):
+        raise TypeError(
+            f"estimator must be an outlier detector with score_samples or decision_function (less "
+            f"is more outlying), or NearestNeighbors. Got {name}, which "
+            + ("is a classifier." if is_classifier(detector) else "has neither.")
+        )
+
+
+def outlyingness(detector, instances):
+    """Score of each instance, shape (n_instances,); more is more outlying.
+
+    Minus ``score_samples`` or else ``decision_function``; of NearestNeighbors the distance to the
+    last of its ``n_neighbors`` neighbours.
+    """
+    if type(detector) is OneClassSVM and detector.kernel in ("linear", "poly", "rbf", "sigmoid"):
+        return -_one_class_svm(detector, instances)
+    if hasattr(detector, "score_samples"):
+        return -np.asarray(detector.score_samples(instances), dtype=np.float64)
+    if hasattr(detector, "decision_function"):
+        return -np.asarray(detector.decision_function(instances), dtype=np.float64)
+    return np.asarray(detector.kneighbors(instances)[0][:, -1], dtype=np.float64)
+
+
+def _one_class_svm(detector, instances):
+    """``score_samples`` by products of matrices, many times as fast as libsvm's row by row."""
+    vectors, coef = detector.support_vectors_, detector.dual_coef_[0]
+    params = {"gamma": detector._gamma, "degree": detector.degree, "coef0": detector.coef0}
+    scores = np.empty(len(instances))
+    rows = max(1, _BLOCK_ENTRIES // len(coef))
+    for start in range(0, len(instances), rows):
+        block = slice(start, start + rows)
+        part = np.asarray(instances[block], dtype=np.float64)
+        scores[block] = instance_kernel(part, vectors, detector.kernel, **params) @ coef
+    return scores
