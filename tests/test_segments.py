@@ -7,11 +7,13 @@ import pytest
 
 from milkit.utils._segments import (
     segment_argmax,
+    segment_kth_largest,
     segment_max,
     segment_min,
     segment_quantile,
     segment_sort,
     segment_sum,
+    segment_top,
 )
 
 
@@ -83,3 +85,81 @@ def test_one_segment_and_segments_of_one():
         np.testing.assert_array_equal(function(values, single), values)
     np.testing.assert_array_equal(segment_argmax(values[:, 0], single), np.arange(5))
     np.testing.assert_array_equal(segment_quantile(values, single, 0.3), values)
+
+
+def brute_force_top(values, content, counts):
+    """The rows of one segment in a plain sort: by value downward, then by content upward."""
+    order = sorted(range(len(values)), key=lambda i: (-values[i], tuple(content[i])))
+    mask = np.zeros(len(values), dtype=bool)
+    mask[order[:counts]] = True
+    return mask
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", ["different", "tied", "all tied"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_top(seed, kind, dtype):
+    values, offsets = segments(seed, ties=kind == "tied", shape=(), dtype=np.float64)
+    if kind == "all tied":
+        values[:] = 0.5
+    rng = np.random.default_rng(seed + 100)
+    # Few different contents: the first column alone does not decide.
+    content = rng.integers(-1, 2, (len(values), 3)).astype(dtype)
+    sizes = np.diff(offsets)
+    counts = rng.integers(1, sizes + 1)
+    before = values.copy(), content.copy()
+    mask = segment_top(values, offsets, counts, content)
+    cut = zip(parts(values, offsets), parts(content, offsets), counts, strict=True)
+    for got, (part, rows, n) in zip(parts(mask, offsets), cut, strict=True):
+        assert got.sum() == n
+        expected = brute_force_top(part, rows, n)
+        # Rows of equal value and content cannot be told apart: compare what was taken.
+        taken, wanted = (
+            sorted(zip(part[m], map(tuple, rows[m]), strict=True)) for m in (got, expected)
+        )
+        assert taken == wanted
+    np.testing.assert_array_equal(values, before[0])
+    np.testing.assert_array_equal(content, before[1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_top_does_not_depend_on_the_order_of_rows(seed):
+    values, offsets = segments(seed, ties=True, shape=())
+    rng = np.random.default_rng(seed)
+    content = rng.permuted(np.arange(2.0 * len(values))).reshape(-1, 2)
+    content[:, 0] %= 3
+    counts = rng.integers(1, np.diff(offsets) + 1)
+    order = np.concatenate(
+        [start + rng.permutation(stop - start) for start, stop in pairwise(offsets)]
+    )
+    mask = segment_top(values, offsets, counts, content)
+    shuffled = segment_top(values[order], offsets, counts, content[order])
+    np.testing.assert_array_equal(shuffled, mask[order])
+    # The columns decide from left to right.
+    one = segment_top(np.zeros(2), np.array([0, 2]), np.array([1]), np.array([[1.0, 0], [0, 1]]))
+    np.testing.assert_array_equal(one, [False, True])
+
+
+def test_top_of_infinities_and_of_nan_in_the_content():
+    values = np.array([np.inf, 1.0, np.inf, -np.inf, -np.inf])
+    content = np.array([[np.nan], [0.0], [5.0], [np.nan], [2.0]])
+    mask = segment_top(values, np.array([0, 3, 5]), np.array([1, 1]), content)
+    np.testing.assert_array_equal(mask, [False, False, True, False, True])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("ties", [False, True])
+def test_kth_largest(seed, ties):
+    values, offsets = segments(seed, ties=ties, shape=())
+    sizes = np.diff(offsets)
+    rng = np.random.default_rng(seed)
+    for counts in (np.ones_like(sizes), sizes, rng.integers(1, sizes + 1)):
+        got = segment_kth_largest(values, offsets, counts)
+        expected = [
+            sorted(part, reverse=True)[n - 1]
+            for part, n in zip(parts(values, offsets), counts, strict=True)
+        ]
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(
+        segment_kth_largest(values, offsets, np.ones_like(sizes)), segment_max(values, offsets)
+    )

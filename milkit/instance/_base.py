@@ -5,7 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +21,7 @@ from milkit.instance._instance_fit import (
     instance_votes,
 )
 from milkit.instance._votes import VOTES, bag_log_odds
+from milkit.utils._containers import read_only
 from milkit.utils._segments import segment_sum
 from milkit.utils.validation import resolve_groups, validate_bags
 
@@ -46,7 +47,7 @@ class BaseInstanceClassifier(
     def _classifier(self):
         """The classifier of instances as the user gave it, or the default."""
         if self.estimator is None:
-            return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+            return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
         return self.estimator
 
     def _validated(self, X, y="no_validation", *, reset):
@@ -67,6 +68,8 @@ class BaseInstanceClassifier(
         return np.repeat(np.arange(len(bags)) if groups is None else groups, bags.sizes)
 
     def _check_votes(self, classifier):
+        if not is_classifier(classifier):
+            raise TypeError(f"estimator must be a classifier. Got {type(classifier).__name__}.")
         needs = self.voting in ("mean", "max", "noisy_or", "threshold")
         if needs and not hasattr(classifier, "predict_proba"):
             raise ValueError(
@@ -77,7 +80,8 @@ class BaseInstanceClassifier(
     def _read(self, X):
         check_is_fitted(self)
         bags = self._validated(X, reset=False)
-        return bags, *bags.flat()
+        flat, offsets = bags.flat()
+        return bags, read_only(flat), offsets
 
     def _log_odds(self, X):
         """Of each bag, shape (n_bags,) for two classes, else (n_bags, n_classes)."""

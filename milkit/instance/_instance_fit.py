@@ -3,7 +3,7 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn import get_config
+from sklearn import config_context
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -15,12 +15,20 @@ from milkit.exceptions import BagShapeError
 
 def as_samples(classifier, instances):
     """Vectors as they are; tensors as bags of one instance each for an estimator on bags."""
-    first = classifier
-    while isinstance(first, Pipeline):
-        first = first.steps[0][1]
-    if instances.ndim == 2 or not isinstance(first, BagMixin):
+    if instances.ndim == 2 or not _takes_bags(classifier):
         return instances
     return BagArray(instances, np.arange(len(instances) + 1))
+
+
+def _takes_bags(estimator):
+    """Is it, the first step of it, or what it wraps, an estimator on bags?"""
+    if isinstance(estimator, Pipeline):
+        _, estimator = next(_steps(estimator))
+    if isinstance(estimator, BagMixin):
+        return True
+    inside = [getattr(estimator, "estimator", None)]  # of CalibratedClassifierCV and its like
+    inside += [member for _, member in getattr(estimator, "estimators", None) or []]
+    return any(_takes_bags(member) for member in inside if member is not None)
 
 
 def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
@@ -47,8 +55,9 @@ def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
         if last not in takers:
             raise ValueError(
                 f"{type(steps[last]).__name__}.fit takes no sample_weight, so that instances "
-                "cannot be weighted. Use weight='instance' without class_weight and "
-                "sample_weight, or a classifier that takes it."
+                "cannot be weighted. Use a classifier that takes it, or no weights "
+                "(InstanceVotingClassifier: weight='instance' without class_weight and "
+                "sample_weight)."
             )
         fit_params |= {(name, "sample_weight"): weight for name in takers}
     for name, step in steps.items():
@@ -56,15 +65,17 @@ def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
             fit_params[name, "groups"] = groups
         elif hasattr(step, "cv") and isinstance(step.cv, (Integral, type(None))):
             n_folds = min(step.cv or 5, len(np.unique(groups)))
+            if n_folds < 2:
+                raise ValueError(
+                    f"{type(step).__name__} needs instances of at least two groups for its folds, "
+                    "and got one group. Pass bags of more groups, or a classifier without folds."
+                )
             step.set_params(cv=list(StratifiedGroupKFold(n_folds).split(y, y, groups)))
-    if get_config()["enable_metadata_routing"]:
-        for name, key in fit_params if len(steps) > 1 else ():
-            steps[name].set_fit_request(**{key: True})
-        fit_params = {key: value for (_, key), value in fit_params.items()}
-    else:
-        fit_params = {f"{name}{key}": value for (name, key), value in fit_params.items()}
+    fit_params = {f"{name}{key}": value for (name, key), value in fit_params.items()}
     try:
-        return classifier.fit(as_samples(classifier, instances), y, **fit_params)
+        # Under routing each step, and what it wraps, would have to request the weights.
+        with config_context(enable_metadata_routing=False):
+            return classifier.fit(as_samples(classifier, instances), y, **fit_params)
     except ValueError as error:
         if "Found array with dim" not in str(error):
             raise

@@ -6,6 +6,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from milkit.instance._base import BaseInstanceClassifier
 from milkit.instance._instance_fit import fit_on_instances
+from milkit.utils._containers import read_only
 from milkit.utils._random import seeded_clone
 from milkit.utils._weights import class_weight_per_bag
 from milkit.utils.validation import check_bag_weight
@@ -25,7 +26,7 @@ class InstanceVotingClassifier(BaseInstanceClassifier):
     estimator : classifier, default=None
         Any scikit-learn classifier, or a classifier of milkit, which gets bags of one instance
         each. Images, which no array of samples holds, need one of those. None is a
-        ``LogisticRegression`` behind a ``StandardScaler``.
+        ``LogisticRegression(C=0.1)`` behind a ``StandardScaler``.
     voting : {"majority", "mean", "max", "noisy_or", "threshold"}, default="majority"
         How a bag's probability comes about. "majority" is the share of its instances that are
         predicted to be of the class, "mean" and "max" are those of their probabilities.
@@ -151,7 +152,7 @@ class InstanceVotingClassifier(BaseInstanceClassifier):
         groups = self._instance_groups(X, bags, groups)
         self.estimator_ = fit_on_instances(
             classifier,
-            bags.flat()[0],
+            read_only(bags.flat()[0]),
             np.repeat(y, bags.sizes),
             weight=self._instance_weight(bags, encoded, sample_weight),
             groups=groups,

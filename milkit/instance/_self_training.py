@@ -35,7 +35,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
     ----------
     estimator : classifier, default=None
         Any classifier of single instances with ``predict_proba`` or ``decision_function``; one of
-        milkit gets bags of one instance each. None is a ``LogisticRegression`` behind a
+        milkit gets bags of one instance each. None is a ``LogisticRegression(C=0.1)`` behind a
         ``StandardScaler``.
     schedule : "auto" or list of (int, int), default="auto"
         Pairs (number of rounds, positive instances to move in each of them). ``[(5, 2), (18, 5)]``
@@ -49,7 +49,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
         Finds the instances to start from where ``fit`` gets no ``seed_X``: the most outlying one
         of each positive bag, against as many random instances of negative bags; see
         :class:`~milkit.OneClassInstanceFilter`.
-    voting : {"majority", "mean", "max", "noisy_or", "threshold"}, default="mean"
+    voting : {"majority", "mean", "max", "noisy_or", "threshold"}, default="max"
         How instances decide on their bag; see :class:`InstanceVotingClassifier`.
     threshold : int or float in (0, 1), default=1
         For ``voting="threshold"``: how many instances must be positive, or which share.
@@ -106,7 +106,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
     >>> X = [rng.normal(size=(10, 2)) for _ in y]
     >>> for bag, label in zip(X, y):
     ...     bag[:2] += 5 * label  # two witnesses
-    >>> model = SelfTrainingMILClassifier(voting="max", random_state=0).fit(X, y)
+    >>> model = SelfTrainingMILClassifier(random_state=0).fit(X, y)
     >>> model.predict_instances(X)[1]
     array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
     >>> positive = model.history_["label"] == 1
@@ -129,7 +129,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
         schedule="auto",
         min_confidence=0.5,
         detector=None,
-        voting="mean",
+        voting="max",
         threshold=1,
         random_state=None,
         verbose=0,
@@ -281,7 +281,10 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
     def _check_schedule(self, n_positive):
         if isinstance(self.schedule, str):
             return [(5, -(-n_positive // 50)), (18, -(-n_positive // 20))]
-        pairs = np.asarray(self.schedule)
+        try:
+            pairs = np.asarray(self.schedule)
+        except ValueError:  # pairs of unequal length
+            pairs = np.empty(0)
         of_counts = pairs.dtype.kind in "iu" and np.all(pairs > 0)
         if pairs.shape[1:] != (2,) or not of_counts:
             raise ValueError(
@@ -318,7 +321,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
         if unknown or len(set(seed_y.tolist())) < 2:
             raise ValueError(
                 f"seed_y must have labels of both classes, {labels}, and no others. Got "
-                f"{sorted(set(seed_y.tolist()))}."
+                f"{sorted(set(seed_y.tolist()), key=str)}."
             )
         encoded = np.searchsorted(self.classes_, seed_y)
         # A group of its own each, behind those of the bags.

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from milkit.base import BagMixin, BagsToBagsMixin
+from milkit.utils._containers import read_only
 from milkit.utils.validation import as_bag_array, check_bag_weight, validate_bags
 
 __all__ = ["InstanceTransformer"]
@@ -33,13 +34,6 @@ def _entrances(transformer):
         return [transformer]
     members = [member for member in members if hasattr(member, "fit")]
     return [entrance for member in members for entrance in _entrances(member)]
-
-
-def _read_only(bags):
-    """The instances, safe from a transformer with copy=False: they may be the caller's own."""
-    flat = bags.flat()[0].view()
-    flat.flags.writeable = False
-    return flat
 
 
 def _inner_has(name):
@@ -147,7 +141,7 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
                 "SelectKBest, or select features after BagStatistics, where a row is a bag."
             )
         bags = self._validate(X, reset=True)
-        flat = _read_only(bags)
+        flat = read_only(bags.flat()[0])
         fit_params = {}
         if self.weight == "bag" or sample_weight is not None:
             if not has_fit_parameter(self.transformer, "sample_weight"):
@@ -202,7 +196,7 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
         """
         check_is_fitted(self)
         bags = self._validate(X, reset=False)
-        flat = self.transformer_.transform(_read_only(bags))
+        flat = self.transformer_.transform(read_only(bags.flat()[0]))
         if hasattr(flat, "tocsr"):
             raise TypeError(
                 f"{type(self.transformer_).__name__} gave a sparse matrix; bags are dense. Ask it "
@@ -233,7 +227,7 @@ class InstanceTransformer(BagMixin, BagsToBagsMixin, BaseEstimator):
         """
         check_is_fitted(self)
         bags = as_bag_array(X)
-        flat = self.transformer_.inverse_transform(_read_only(bags))
+        flat = self.transformer_.inverse_transform(read_only(bags.flat()[0]))
         names = getattr(self, "feature_names_in_", None)
         if len(self.instance_shape_) > 1:
             flat = np.reshape(flat, (len(flat), *self.instance_shape_))

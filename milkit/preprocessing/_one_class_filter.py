@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from milkit.base import BagMixin, BagsToBagsMixin, encode_labels, split_by_bag
 from milkit.exceptions import describe_bag
-from milkit.preprocessing._outlyingness import check_detector, outlyingness
+from milkit.preprocessing._outlyingness import check_detector, in_units_of, outlyingness
+from milkit.utils._containers import read_only
 from milkit.utils._random import seeded_clone, seeds_from
 from milkit.utils._segments import segment_top
 from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
@@ -241,9 +242,10 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
             bag_weight = check_bag_weight(sample_weight, bags)
             normal &= bag_weight > 0
             if not normal.any():
+                label = np.asarray(self.negative_class_).tolist()
                 raise ValueError(
-                    f"No bag of class {self.negative_class_!r} has a positive weight, so that "
-                    "there are no normal instances."
+                    f"No bag of class {label!r} has a positive weight, so that there are no normal "
+                    "instances."
                 )
             weight = np.repeat(bag_weight, bags.sizes)
         flat, _ = bags.flat()
@@ -255,7 +257,9 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
         fitted = list(self._run(given, flat, weight, jobs))
         self.estimator_ = fitted[0][0]
         scores = np.empty(len(flat))
-        for (_, scored), (_, part) in zip(jobs, fitted, strict=True):
+        for (_, scored), (detector, part) in zip(jobs, fitted, strict=True):
+            if self.keep == "threshold":  # one number for the scores of all detectors
+                part = in_units_of(self.estimator_, detector, part)
             scores[scored] = part
         if cross_fit:
             self._refuse_nan(scores, bags)
@@ -306,7 +310,7 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
                 "did not see the group: their instances are divided among the folds, and look "
                 "more normal than those of a new patient.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
             group, n_groups = np.arange(len(group)), len(rows)
         n_folds = min(self.n_splits, n_groups)
@@ -347,7 +351,7 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
     def _scored(self, X):
         check_is_fitted(self)
         bags = self._validated(X, reset=False)
-        scores = outlyingness(self.estimator_, bags.flat()[0])
+        scores = outlyingness(self.estimator_, read_only(bags.flat()[0]))
         self._refuse_nan(scores, bags)
         return bags, scores
 

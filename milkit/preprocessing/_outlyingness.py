@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.svm import OneClassSVM
 
 from milkit.kernels._instance_kernels import instance_kernel
@@ -37,6 +38,24 @@ def outlyingness(detector, instances):
     if hasattr(detector, "decision_function"):
         return -np.asarray(detector.decision_function(instances), dtype=np.float64)
     return np.asarray(detector.kneighbors(instances)[0][:, -1], dtype=np.float64)
+
+
+def in_units_of(reference, detector, scores):
+    """Scores of a detector as comparable with those of one that was fitted on more instances."""
+    (level, scale), (new_level, new_scale) = _units(detector), _units(reference)
+    return (scores - level) / scale * new_scale + new_level
+
+
+def _units(detector):
+    """The score at the border of the normal, and the scale of the scores.
+
+    Those of OneClassSVM are sums over its support vectors and grow with the number of instances.
+    """
+    while isinstance(detector, Pipeline):
+        detector = detector[-1]
+    if type(detector) is OneClassSVM:
+        return -detector.offset_[0], np.sum(detector.dual_coef_)
+    return 0.0, 1.0
 
 
 def _one_class_svm(detector, instances):

@@ -231,3 +231,10 @@ def _from_wide_frame(df, group, covariates, dtype):
         feature_names=string_names(features.columns),
         **columns,
     )
+
+
+def read_only(instances):
+    """The instances, safe from a step with copy=False: they may be the caller's own."""
+    view = instances.view()
+    view.flags.writeable = False
+    return view
