@@ -15,9 +15,6 @@ _NETWORK = {
     "check_methods_subset_invariance": _FLOAT32,
 }
 _EARLY_STOPPING = {
-    "check_bags_cross_validation": (
-        "the inner split keeps the groups of a BagArray whole, and a list of bags has none"
-    ),
     "check_fit2d_1sample": "one sample cannot be split, which the error says in other words",
 }
 _KERNEL = {"check_bags_fit_bag_order": "its columns are the training bags, in their order"}

@@ -78,7 +78,8 @@ INSTANCES = {
     "MISVM": lambda cls: [cls(), cls(tol=1e-8), cls(margin="instance", kernel="linear", tol=1e-8)],
     "OneClassInstanceFilter": lambda cls: [
         cls(),
-        cls(keep="threshold", fraction=0.1, min_instances=2),
+        # scikit-learn's checks repeat samples: of a smaller share the scores are tied.
+        cls(keep="threshold", fraction=0.8, min_instances=2),
     ],
     "SelfTrainingMILClassifier": lambda cls: [
         cls(),

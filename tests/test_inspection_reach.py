@@ -24,6 +24,7 @@ from milkit import (
     BagArray,
     BagStatistics,
     InstanceTransformer,
+    InstanceVotingClassifier,
 )
 from milkit.base import BagsToBagsMixin
 from milkit.inspection import attention_weights, predict_instances, score_instances
@@ -229,12 +230,28 @@ def test_errors_say_what_to_do(data):
 def test_errors_name_estimators_that_have_the_method(data):
     X, y = data
     other = LogisticRegression()
-    with pytest.raises(TypeError, match="such as MISVM or AttentionMILClassifier, alone"):
+    have = "such as MISVM, AttentionMILClassifier or InstanceVotingClassifier, alone"
+    with pytest.raises(TypeError, match=have):
         score_instances(other, X)
     with pytest.raises(TypeError, match="such as AttentionMILClassifier, alone"):
         attention_weights(MISVM().fit(X, y), X)
-    with pytest.raises(TypeError, match="such as MISVM, alone"):
+    with pytest.raises(TypeError, match="such as MISVM or InstanceVotingClassifier, alone"):
         predict_instances(quick_attention().fit(X, y), X)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_what_is_inside_an_estimator_on_bags_is_not_asked(data, piped):
+    # The network inside has weights, of bags of one instance each.
+    X, y = data
+    model = InstanceVotingClassifier(quick_attention())
+    model = make_pipeline(InstanceTransformer(StandardScaler()), model) if piped else model
+    model.fit(X, y)
+    with pytest.raises(TypeError, match="InstanceVotingClassifier has no attention_weights"):
+        attention_weights(model, X)
+    last = model[-1] if piped else model
+    Xt = model[0].transform(X) if piped else X
+    assert_lists_equal(score_instances(model, X), last.score_instances(Xt))
+    assert_lists_equal(predict_instances(model, X), last.predict_instances(Xt))
 
 
 def test_what_is_no_fitted_estimator_or_no_bags(data):

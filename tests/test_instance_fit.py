@@ -8,7 +8,14 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RandomizedSearchCV,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -96,7 +103,7 @@ def test_without_weights_none_are_handed_on(data):
     [
         (lambda: CalibratedClassifierCV(LogisticRegression()), 5),
         (lambda: CalibratedClassifierCV(LogisticRegression(), cv=3), 3),
-        (lambda: CalibratedClassifierCV(LinearSVC(), cv=100), 12),  # as many as groups
+        (lambda: CalibratedClassifierCV(LinearSVC(), cv=100), 6),  # so many groups of each class
         (lambda: GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}), 5),
     ],
 )
@@ -134,19 +141,38 @@ def test_folds_of_logistic_regression_cv(data):
     assert not np.allclose(ours, theirs)
 
 
-def test_folds_that_somebody_chose_are_kept(data):
+@ROUTING
+@pytest.mark.parametrize("cv", [StratifiedKFold(3), GroupKFold(4), "list"])
+def test_folds_that_somebody_chose_are_kept(data, cv, routing):
     X, y, groups, _ = data
-    cv = StratifiedKFold(3)
-    model = fit_on_instances(CalibratedClassifierCV(GaussianNB(), cv=cv), X, y, groups=groups)
-    assert model.cv is cv
-    assert len(model.calibrated_classifiers_) == 3
+    cv = list(KFold(2).split(X)) if cv == "list" else cv
+    of_groups = {"groups": groups} if isinstance(cv, GroupKFold) else {}
+    folds = cv if isinstance(cv, list) else list(cv.split(X, y, **of_groups))
+    model = CalibratedClassifierCV(GaussianNB(), cv=cv)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        fit_on_instances(model, X, y, groups=groups)
+    reference = CalibratedClassifierCV(GaussianNB(), cv=folds).fit(X, y)
+    assert len(model.calibrated_classifiers_) == len(folds)
+    np.testing.assert_array_equal(model.predict_proba(X), reference.predict_proba(X))
 
 
-def test_one_group_has_no_folds(data):
-    X, y, _, _ = data
+@pytest.mark.parametrize("n_few", [1, 2, 3])
+def test_folds_where_a_class_has_few_groups(data, n_few):
+    # With more folds one would train on a single class.
+    X, y, groups, _ = data
+    few = np.unique(groups[y == 1])[:n_few]
+    kept = (y == 0) | np.isin(groups, few)
+    X, y, groups = X[kept], y[kept], groups[kept]
     model = CalibratedClassifierCV(LogisticRegression())
-    with pytest.raises(ValueError, match="CalibratedClassifierCV needs instances of at least two"):
-        fit_on_instances(model, X, y, groups=np.zeros(len(y)))
+    if n_few == 1:
+        message = "CalibratedClassifierCV needs instances of at least two groups of each class"
+        with pytest.raises(ValueError, match=message):
+            fit_on_instances(model, X, y, groups=groups)
+        return
+    fit_on_instances(model, X, y, groups=groups)
+    assert len(model.cv) == n_few
+    for train, test in model.cv:
+        assert set(y[train]) == set(y[test]) == {0, 1}
 
 
 def test_groups_reach_the_split_of_early_stopping(data):
@@ -172,12 +198,35 @@ def test_groups_reach_the_split_of_early_stopping(data):
     assert inside.validation_scores_ != other.validation_scores_
 
 
+@ROUTING
+@pytest.mark.parametrize(
+    ("make", "inside"),
+    [
+        (lambda: GridSearchCV(Takes(), {}), lambda model: model.best_estimator_),
+        (lambda: RandomizedSearchCV(Takes(), {}, n_iter=1), lambda model: model.best_estimator_),
+        (lambda: VotingClassifier([("a", Takes()), ("b", Takes())]), lambda m: m.estimators_[1]),
+        (
+            lambda: make_pipeline(Step(), GridSearchCV(VotingClassifier([("a", Takes())]), {})),
+            lambda model: model[-1].best_estimator_.estimators_[0],
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The total space of parameters:UserWarning")
+def test_weights_reach_what_is_inside_searches_and_votes(data, make, inside, routing):
+    X, y, groups, weight = data
+    with sklearn.config_context(enable_metadata_routing=routing):
+        model = fit_on_instances(make(), X, y, weight=weight, groups=groups)
+    np.testing.assert_array_equal(inside(model).weight_, weight)
+
+
 @pytest.mark.parametrize(
     "make",
     [
         KNeighborsClassifier,
         lambda: make_pipeline(StandardScaler(), KNeighborsClassifier()),
         lambda: OneVsRestClassifier(LogisticRegression()),
+        lambda: GridSearchCV(KNeighborsClassifier(), {}),
+        lambda: VotingClassifier([("a", GaussianNB()), ("b", KNeighborsClassifier())]),
     ],
 )
 def test_weights_that_the_classifier_cannot_take(data, make):
@@ -296,3 +345,16 @@ def test_evidence(data, n_classes):
         got = instance_evidence(model, X)
         assert got.shape == ((len(X),) if n_classes == 2 else (len(X), 3))
         np.testing.assert_allclose(got, values)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_decisions_of_pairs_of_classes_are_no_evidence(data, n_classes, piped):
+    X, _, groups, _ = data
+    y = groups % n_classes
+    model = SVC(decision_function_shape="ovo")
+    model = (make_pipeline(StandardScaler(), model) if piped else model).fit(X, y)
+    expected = model.decision_function(X)
+    if n_classes > 2:
+        expected = model.predict(X)[:, None] == np.arange(n_classes)
+    np.testing.assert_allclose(instance_evidence(model, X), expected)

@@ -10,7 +10,7 @@ import sklearn
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
@@ -167,8 +167,88 @@ def test_every_round_again(make, schedule, min_confidence, reason, seed):
     if reason is not None:
         assert ended == reason
     assert [w.category for w in caught] == [UserWarning] * (
-        ended == "too few" and schedule != "auto"
+        ended != "schedule done" and schedule != "auto"
     )
+    text = {"none confident": f"no others reached min_confidence={model.min_confidence}"}
+    assert all(text.get(ended, "too few instances left") in str(w.message) for w in caught)
+
+
+def replay_without_seeds(fitted, bags, y, *, classifier, detector, start_negatives):
+    """Each round again, from the start on; of the draws what was moved is in the history.
+
+    Returns the numbers of rounds in which an instance of the start was moved.
+    """
+    history, y = fitted.history_, np.asarray(y)
+    sizes = [len(bag) for bag in bags]
+    flat, starts = np.concatenate(bags), np.cumsum([0, *sizes])
+    of_row = np.repeat(y, sizes)
+    detector = clone(detector).fit(flat[of_row == 0])
+    start_positives = [
+        start + detector.score_samples(bag).argmin()
+        for start, bag, label in zip(starts, bags, y, strict=False)
+        if label == 1
+    ]
+    begin = np.append(start_positives, start_negatives)
+    rows = starts[history["bag"]] + history["instance"]
+    left, moved, of_start = np.flatnonzero(of_row == 1), np.arange(0), []
+    for number in range(1, fitted.n_iter_ + 1):
+        now = history["round"] == number
+        train = np.append(begin[~np.isin(begin, moved)], moved)
+        model = clone(classifier).fit(flat[train], of_row[train])
+        sure = confidence_of(model, flat[left])
+        chosen = rows[now & (history["label"] == 1)]
+        np.testing.assert_allclose(
+            history["confidence"][now & (history["label"] == 1)],
+            sure[np.searchsorted(left, chosen)],
+            rtol=1e-6,
+        )
+        rest = ~np.isin(left, chosen)
+        assert sure[rest].max() <= sure[~rest].min() + 1e-9
+        assert (sure[~rest] > fitted.min_confidence).all()
+        if np.isin(chosen, begin).any():
+            of_start.append(number)
+        left, moved = left[rest], np.append(moved, rows[now])
+    last = clone(classifier).fit(flat[moved], of_row[moved])
+    np.testing.assert_allclose(
+        np.concatenate(fitted.score_instances(bags)), confidence_of(last, flat), rtol=1e-6
+    )
+    return of_start
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LogisticRegression(tol=1e-10, max_iter=1000),
+        lambda: RandomForestClassifier(5, random_state=0),
+        lambda: GaussianNB(),
+    ],
+)
+def test_every_round_again_without_seeds(make, seed):
+    bags, y = make_bags(shift=2.0, seed=seed)
+    Recorder.log.clear()
+    params = {
+        "detector": KernelDensity(),
+        "schedule": [(3, 2), (2, 3)],
+        "min_confidence": 0.2,
+        "voting": "majority",
+        "random_state": seed,
+    }
+    # The same draws give the same start: what it is for one classifier it is for all.
+    SelfTrainingMILClassifier(Recorder(), **params).fit(bags, y)
+    first_X, first_y, _ = Recorder.log[0]
+    flat = np.concatenate(bags)
+    start_negatives = [np.flatnonzero((flat == row).all(1))[0] for row in first_X[first_y == 0]]
+    model = SelfTrainingMILClassifier(make(), **params).fit(bags, y)
+    of_start = replay_without_seeds(
+        model,
+        bags,
+        y,
+        classifier=make(),
+        detector=KernelDensity(),
+        start_negatives=start_negatives,
+    )
+    assert of_start
 
 
 def test_labels_of_any_kind():
@@ -244,6 +324,14 @@ def recorder():
     return Recorder()
 
 
+def most_outlying(detector, rows, bags, y, bag):
+    """The instance of a bag that a detector fitted on those negative bags finds most outlying."""
+    fitted = clone(detector).fit(np.concatenate([bags[i] for i in rows if y[i] == 0]))
+    if hasattr(fitted, "kneighbors"):
+        return bag[fitted.kneighbors(bag)[0][:, -1].argmax()]
+    return bag[fitted.score_samples(bag).argmin()]
+
+
 @pytest.mark.parametrize("detector", [KernelDensity(), NearestNeighbors(n_neighbors=3)])
 def test_without_seeds_it_starts_from_the_most_outlying(recorder, detector):
     bags, y = make_bags()
@@ -251,14 +339,7 @@ def test_without_seeds_it_starts_from_the_most_outlying(recorder, detector):
         bags, y
     )
     normal = np.concatenate(bags[::2])
-    fitted = clone(detector).fit(normal)
-
-    def outlying(bag):
-        if hasattr(fitted, "kneighbors"):
-            return fitted.kneighbors(bag)[0][:, -1]
-        return -fitted.score_samples(bag)
-
-    top = np.array([bag[outlying(bag).argmax()] for bag in bags[1::2]])
+    top = np.array([most_outlying(detector, range(20), bags, y, bag) for bag in bags[1::2]])
     first_X, first_y, _ = Recorder.log[0]
     np.testing.assert_array_equal(first_X[first_y == 1], top)
     start = first_X[first_y == 0]
@@ -266,13 +347,19 @@ def test_without_seeds_it_starts_from_the_most_outlying(recorder, detector):
     known = {tuple(row) for row in normal}
     assert len({tuple(row) for row in start}) == len(start)
     assert all(tuple(row) in known for row in start)
-    # The start is in every round, and in the last fit no more.
+    # One fit in each of three rounds, then one on what was moved.
     assert len(Recorder.log) == 4
-    for number, (X, labels, _) in enumerate(Recorder.log[:-1]):
-        np.testing.assert_array_equal(X[: len(first_X)], first_X)
-        assert np.bincount(labels).tolist() == [10 + 2 * number] * 2
-    _, last_y, _ = Recorder.log[-1]
+    last_X, last_y, _ = Recorder.log[-1]
     assert np.bincount(last_y).tolist() == [6, 6]
+    moved = [tuple(row) for row in last_X]
+    for number in range(3):
+        X, labels, _ = Recorder.log[number]
+        # The start is in every round, but for what was moved since: nothing is in it twice.
+        assert {tuple(row) for row in X} == {tuple(row) for row in first_X} | set(
+            moved[: 4 * number]
+        )
+        assert len(X) == len({tuple(row) for row in X})
+        assert {int(label) for label in labels} == {0, 1}
 
 
 def test_fewer_negatives_than_positive_bags(recorder):
@@ -333,16 +420,18 @@ def counted_bags(n_positive, n_negative):
         (
             [(4, 5)],
             [5, 5, 2],
-            "20 positive .*; 12 of each were moved in 3 rounds.*8 of p.*0 of neg",
+            "20 positive .*; 12 of each were moved in 3 rounds: then there were too few instances "
+            "left, 8 in positive bags and 0 in negative ones",
         ),
         ([(4, 3)], [3, 3, 3, 3], None),
         (
             [(5, 3)],
             [3, 3, 3, 3],
-            "15 positive .*; 12 of each were moved in 4 rounds.*8 of p.*0 of n",
+            "15 positive .*; 12 of each were moved in 4 rounds.* 8 in pos.* 0 in n",
         ),
         ([(1, 100)], [12], "100 positive .*; 12 of each were moved in 1 rounds"),
         ([(3, 4)], [4, 4, 4], None),
+        (np.array([[3, 5]]), [5, 5, 2], "15 positive .*; 12 of each were moved in 3 rounds"),
         ("auto", [1] * 12, None),
     ],
 )
@@ -366,16 +455,18 @@ def test_positives_run_out_first():
     model = SelfTrainingMILClassifier(
         GaussianNB(), schedule=[(5, 2)], min_confidence=0.0, random_state=0
     )
-    with pytest.warns(UserWarning, match=r"asks for 10 .* 6 of each .* \(0 of p.* 14 of neg"):
+    with pytest.warns(UserWarning, match=r"asks for 10 .* 6 of each .* 0 in p.* 14 in neg"):
         model.fit(bags, y)
 
 
 def test_it_stops_where_nothing_is_confident():
-    # The plan asks for far more: that is no reason to warn, and warnings are errors here.
     (bags, y), (seed_X, seed_y) = make_bags(shift=8.0), make_seeds(shift=8.0)
     model = SelfTrainingMILClassifier(
         LogisticRegression(C=10), schedule=[(100, 1)], min_confidence=0.95, random_state=0
-    ).fit(bags, y, seed_X=seed_X, seed_y=seed_y)
+    )
+    message = r"asks for 100 .* rounds: no others reached min_confidence=0\.95\.$"
+    with pytest.warns(UserWarning, match=message):
+        model.fit(bags, y, seed_X=seed_X, seed_y=seed_y)
     assert model.n_iter_ < 100
     assert 10 <= (model.history_["label"] == 1).sum() <= 10 * N_WITNESSES
     assert (model.history_["confidence"][model.history_["label"] == 1] > 0.95).all()
@@ -404,20 +495,27 @@ def test_sample_weight():
     replay(model, bags, y, seed_X, seed_y, classifier=scaled_regression(), weight=weight)
 
 
-@pytest.mark.parametrize("detector", [KernelDensity(), NearestNeighbors()])
+@pytest.mark.parametrize("detector", [KernelDensity(), NearestNeighbors(n_neighbors=2)])
 def test_bags_of_weight_zero_give_no_instance(recorder, detector):
     bags, y = make_bags()
     weight = np.ones(20)
     weight[[2, 3, 7, 8]] = 0.0
-    for i in (2, 3, 7, 8):
+    for i in (3, 7):
         bags[i] = bags[i] + 1000.0
+    for i in (2, 8):  # a detector that saw these would find every witness normal
+        bags[i] = np.concatenate([np.asarray(bag[:N_WITNESSES]) for bag in bags[1::2]])
     model = SelfTrainingMILClassifier(recorder, detector=detector, random_state=0)
     model.fit(bags, y, sample_weight=weight)
     assert len(Recorder.log) > 2
     assert max(np.abs(X).max() for X, _, _ in Recorder.log) < 100
     assert not set(model.history_["bag"]) & {2, 3, 7, 8}
-    # The detector did not see them either: the rest alone gives the same.
+    # The detector did not see them either: the start is that of the rest alone.
+    first_X, first_y, _ = Recorder.log[0]
     rest = np.flatnonzero(weight)
+    kept = [bags[i] for i in rest if y[i] == 1]
+    np.testing.assert_array_equal(
+        first_X[first_y == 1], [most_outlying(detector, rest, bags, y, b) for b in kept]
+    )
     alone = SelfTrainingMILClassifier(GaussianNB(), detector=detector, random_state=0)
     alone.fit([bags[i] for i in rest], y[rest])
     np.testing.assert_array_equal(rest[alone.history_["bag"]], model.history_["bag"])
@@ -457,6 +555,32 @@ def test_folds_inside_divide_no_group(source):
         assert not set(moved[train]) & set(moved[test])
 
 
+class GroupRecorder(GaussianNB):
+    """Notes the groups of every training set."""
+
+    log = []
+
+    def fit(self, X, y, groups=None):
+        GroupRecorder.log.append(groups)
+        return super().fit(X, y)
+
+
+def test_each_seed_is_a_group_of_its_own():
+    (bags, y), (seed_X, seed_y) = make_bags(), make_seeds()
+    groups = np.array([f"patient {i // 4}" for i in range(20)])
+    GroupRecorder.log.clear()
+    model = SelfTrainingMILClassifier(GroupRecorder(), schedule=[(2, 3)], random_state=0)
+    model.fit(bags, y, groups=groups, seed_X=seed_X, seed_y=seed_y)
+    *rounds, last = GroupRecorder.log
+    assert [len(own) for own in rounds] == [10, 16]
+    for own in rounds:
+        assert len(set(own[:10])) == 10
+        assert not set(own[:10]) & set(own[10:])
+        assert not set(own[:10]) & set(last)
+    moved = groups[model.history_["bag"]]
+    assert len(set(zip(last, moved, strict=True))) == len(set(last)) == len(set(moved))
+
+
 @pytest.mark.parametrize("with_seeds", [False, True])
 @pytest.mark.parametrize(
     "estimator", [RandomForestClassifier(5), DecisionTreeClassifier(max_depth=1)]
@@ -466,7 +590,12 @@ def test_random_state_decides_everything(estimator, with_seeds):
     seeds = {"seed_X": seed_X, "seed_y": seed_y} if with_seeds else {}
 
     def fitted(seed):
-        model = SelfTrainingMILClassifier(estimator, schedule=[(3, 2)], random_state=seed)
+        model = SelfTrainingMILClassifier(
+            estimator,
+            schedule=[(3, 2)],
+            detector=IsolationForest(n_estimators=1, max_samples=5),
+            random_state=seed,
+        )
         return model.fit(bags, y, **seeds)
 
     one, two, other = fitted(0), fitted(0), fitted(1)
@@ -474,6 +603,8 @@ def test_random_state_decides_everything(estimator, with_seeds):
         np.testing.assert_array_equal(one.history_[key], two.history_[key])
     np.testing.assert_array_equal(one.predict_proba(bags), two.predict_proba(bags))
     assert not np.array_equal(one.history_["instance"], other.history_["instance"])
+    assert one.estimator_.random_state == two.estimator_.random_state
+    assert one.estimator_.random_state != other.estimator_.random_state
     state = np.random.RandomState(0)
     np.testing.assert_array_equal(fitted(state).history_["bag"], one.history_["bag"])
     # What a state has given is given.
@@ -500,7 +631,14 @@ def test_ties_are_broken_at_random():
     [
         (np.zeros((4, 3)), [0, 1, 0, 1], BagShapeError, r"shape \(3,\), and .* \(2,\)"),
         (np.zeros((4, 2, 2)), [0, 1, 0, 1], BagShapeError, r"seed_X have shape \(2, 2\)"),
-        (np.zeros(4), [0, 1, 0, 1], ValueError, "Expected 2D array"),
+        (np.zeros(4), [0, 1, 0, 1], ValueError, "seed_X must be one array of inst.* Got a ndarray"),
+        ([np.zeros((2, 2))] * 4, [0, 1] * 2, ValueError, "must be one array of .* Got a list"),
+        (
+            BagArray.from_list([np.zeros((2, 2))] * 4),
+            [0, 1] * 2,
+            ValueError,
+            "must be one array of instances, .* and no bags. Got a BagArray",
+        ),
         (
             np.zeros((4, 2)),
             [0, 1, 0, 2],
@@ -621,8 +759,10 @@ def test_images_without_seeds():
     with pytest.raises(BagShapeError, match=r"seed_X have shape \(4, 4\)"):
         SelfTrainingMILClassifier().fit(bags, y, seed_X=seed_X[:, 0], seed_y=seed_y)
     # Bytes and floats are not the same images.
-    with pytest.raises(ValueError, match="Pass images of the same type"):
-        SelfTrainingMILClassifier(small_network()).fit(bags, y, seed_X=seed_X / 255, seed_y=seed_y)
+    floats = [bag / 255 for bag in bags]
+    for X, seeds in [(bags, seed_X / 255), (floats, seed_X), (bags, seed_X.astype(int))]:
+        with pytest.raises(ValueError, match="Convert seed_X to the same type"):
+            SelfTrainingMILClassifier(small_network()).fit(X, y, seed_X=seeds, seed_y=seed_y)
 
 
 # -- bags ------------------------------------------------------------------------------------
@@ -660,7 +800,9 @@ def test_three_classes():
     for bag, label in zip(bags, y, strict=True):
         bag[:3, label] += 6.0
     X = BagArray.from_list(bags)
-    one = SelfTrainingMILClassifier(scaled_regression(), voting="max", random_state=0)
+    one = SelfTrainingMILClassifier(
+        scaled_regression(), schedule=[(4, 3)], voting="max", random_state=0
+    )
     model = OneVsRestClassifier(one).fit(X, y)
     assert model.score(X, y) > 0.9
     for k in range(3):
@@ -672,7 +814,9 @@ def test_three_classes():
 
 def test_with_scikit_learn_s_tools():
     (bags, y), (seed_X, seed_y) = make_bags(40, shift=5.0), make_seeds(shift=5.0)
-    model = SelfTrainingMILClassifier(scaled_regression(), voting="max", random_state=0)
+    model = SelfTrainingMILClassifier(
+        scaled_regression(), schedule=[(4, 2)], voting="max", random_state=0
+    )
     assert cross_val_score(model, bags, y, cv=4, scoring="roc_auc").mean() > 0.8
     search = GridSearchCV(
         model, {"estimator__logisticregression__C": [0.1, 1.0], "min_confidence": [0.3, 0.6]}, cv=2

@@ -71,11 +71,12 @@ def test_a_count_that_no_bag_of_the_size_reaches():
 
 
 def test_a_share_is_rounded_up_but_not_by_an_error_of_rounding():
-    p = np.linspace(0.99, 0.01, 30)[:, None]  # 0.1 * 30 is a little more than 3 in floats
-    odds = bag_log_odds(p, np.array([0, 30]), "threshold", 0.1)
-    assert expit(odds[0, 0]) == pytest.approx(p[2, 0])
-    odds = bag_log_odds(p, np.array([0, 30]), "threshold", 0.11)
-    assert expit(odds[0, 0]) == pytest.approx(p[3, 0])
+    assert 0.07 * 100 > 7
+    p = np.linspace(0.99, 0.01, 100)[:, None]
+    odds = bag_log_odds(p, np.array([0, 100]), "threshold", 0.07)
+    assert expit(odds[0, 0]) == pytest.approx(p[6, 0])
+    odds = bag_log_odds(p, np.array([0, 100]), "threshold", 0.071)
+    assert expit(odds[0, 0]) == pytest.approx(p[7, 0])
 
 
 @pytest.mark.parametrize("threshold", [1, 3, 0.4])

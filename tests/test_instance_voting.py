@@ -10,10 +10,15 @@ import sklearn
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    cross_val_score,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -164,7 +169,7 @@ def test_instance_outputs(n_classes):
     ):
         p = inner.predict_proba(bag)
         np.testing.assert_allclose(evidence, p[:, 1] if n_classes == 2 else p)
-        np.testing.assert_array_equal(labels, inner.predict(bag))
+        np.testing.assert_array_equal(labels, LABELS[n_classes][inner.predict(bag)])
     model = InstanceVotingClassifier(LinearSVC()).fit(bags, y)
     for bag, evidence in zip(new, model.score_instances(new), strict=True):
         np.testing.assert_allclose(evidence, model.estimator_.decision_function(bag))
@@ -240,7 +245,7 @@ def test_instances_of_a_bag_many_times_over_change_nothing(estimator, times):
 @pytest.mark.parametrize("class_weight", [None, "balanced", {"sick": 3.0}])
 def test_sample_weight_is_a_repeated_bag(weight, class_weight):
     bags, y = make_bags()
-    times = np.tile([2, 1, 0, 1, 3], 6)
+    times = np.tile([2, 1, 3, 0, 1, 1], 5)  # the classes in other proportions
     model = InstanceVotingClassifier(
         LogisticRegression(tol=1e-12, max_iter=1000), weight=weight, class_weight=class_weight
     )
@@ -275,20 +280,48 @@ def test_class_weight_counts_bags(weight):
         np.testing.assert_allclose(model.estimator_.class_prior_, reference.class_prior_)
 
 
-def test_a_bag_of_weight_zero_teaches_nothing():
+@pytest.mark.parametrize("weight", ["bag", "instance"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GaussianNB(),
+        RandomForestClassifier(5, random_state=0),  # draws from what it gets
+        CalibratedClassifierCV(LogisticRegression()),
+    ],
+)
+def test_a_bag_of_weight_zero_is_left_out(estimator, weight):
     bags, y = make_bags()
-    weight = np.ones(30)
-    weight[[4, 5]] = 0
-    model = InstanceVotingClassifier(GaussianNB())
-    one = clone(model).fit(bags, y, sample_weight=weight).estimator_.theta_
+    groups, sample_weight = np.arange(30) // 2, np.tile([1.0, 2.0, 1.0], 10)
+    sample_weight[[4, 5, 11]] = 0.0
+    rest = np.flatnonzero(sample_weight)
     bags[4], bags[5] = bags[4] + 100, bags[5] - 100
-    np.testing.assert_allclose(
-        clone(model).fit(bags, y, sample_weight=weight).estimator_.theta_, one
+    model = InstanceVotingClassifier(estimator, weight=weight)
+    one = clone(model).fit(bags, y, sample_weight=sample_weight, groups=groups)
+    two = clone(model).fit(
+        [bags[i] for i in rest], y[rest], sample_weight=sample_weight[rest], groups=groups[rest]
     )
-    with pytest.raises(ValueError, match=r"Only one class is left, \['healthy'\]"):
-        model.fit(bags, y, sample_weight=y == "healthy")
-    with pytest.raises(ValueError, match=r"Only one class is left, \['sick'\]"):
-        model.set_params(class_weight={"healthy": 0}).fit(bags, y)
+    assert_same_evidence(one, two, bags)
+    if weight == "instance" and not isinstance(estimator, GaussianNB):
+        # With none but 0 and 1 there is nothing to weigh.
+        one.fit(bags, y, sample_weight=sample_weight > 0, groups=groups)
+        two.fit([bags[i] for i in rest], y[rest], groups=groups[rest])
+        assert_same_evidence(one, two, bags)
+
+
+def assert_same_evidence(one, two, bags):
+    for a, b in zip(one.score_instances(bags), two.score_instances(bags), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_class_without_weight():
+    bags, y = make_bags(3)
+    model = InstanceVotingClassifier(GaussianNB())
+    with pytest.raises(ValueError, match=r"All bags of class \[3\] have weight 0; leave"):
+        model.fit(bags, y, sample_weight=y != 3)
+    with pytest.raises(ValueError, match=r"All bags of class \[3, 8\] have weight 0"):
+        model.fit(bags, y, sample_weight=y == 7)
+    with pytest.raises(ValueError, match=r"All bags of class \[7\] have weight 0"):
+        model.set_params(class_weight={7: 0}).fit(bags, y)
 
 
 def test_without_weights_any_classifier_will_do():
@@ -309,6 +342,55 @@ def test_without_weights_any_classifier_will_do():
     # Bags of one size need none.
     same = [bag[:1] for bag in bags]
     assert InstanceVotingClassifier(KNeighborsClassifier()).fit(same, y).score(same, y) > 0.5
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 0.1]}),
+        RandomizedSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 0.1]}, n_iter=2, random_state=0),
+    ],
+)
+def test_weights_reach_a_search_inside(search):
+    bags, y = make_bags()
+    model = InstanceVotingClassifier(search, voting="mean").fit(bags, y)
+    flat, labels, weight = instances(bags, y)
+    best = clone(model.estimator_.best_estimator_).fit(flat, labels, sample_weight=weight)
+    for bag, evidence in zip(bags, model.score_instances(bags), strict=True):
+        np.testing.assert_allclose(evidence, best.predict_proba(bag)[:, 1], rtol=1e-9)
+
+
+def test_ensembles_inside():
+    bags, y = make_bags()
+    flat, labels, weight = instances(bags, y)
+    members = [("a", GaussianNB()), ("b", DecisionTreeClassifier(random_state=0))]
+    votes = VotingClassifier(members, voting="soft")
+    model = InstanceVotingClassifier(votes, voting="mean").fit(bags, y)
+    expected = clone(votes).fit(flat, labels, sample_weight=weight).predict_proba(flat)[:, 1]
+    np.testing.assert_allclose(np.concatenate(model.score_instances(bags)), expected)
+    # Has no predict before it is fitted; its folds are by bag.
+    stack = StackingClassifier(members, LogisticRegression(), cv=3)
+    model = InstanceVotingClassifier(stack, voting="mean", weight="instance").fit(bags, y)
+    bag_of = np.repeat(np.arange(30), [len(bag) for bag in bags])
+    for train, test in model.estimator_.cv:
+        assert not set(bag_of[train]) & set(bag_of[test])
+    reference = clone(stack).set_params(cv=model.estimator_.cv).fit(flat, labels)
+    np.testing.assert_allclose(
+        np.concatenate(model.score_instances(bags)), reference.predict_proba(flat)[:, 1]
+    )
+
+
+def test_a_classifier_that_wants_numbers_of_classes():
+    import xgboost
+
+    for n_classes in (2, 3):
+        bags, y = make_bags(n_classes, shift=3.0)
+        inner = xgboost.XGBClassifier(n_estimators=5, n_jobs=1)
+        with pytest.raises(ValueError, match="Invalid classes"):
+            clone(inner).fit(*instances(bags, y)[:2])
+        model = InstanceVotingClassifier(inner).fit(bags, y)
+        assert model.score(bags, y) > 0.8
+        assert set(np.concatenate(model.predict_instances(bags))) == set(LABELS[n_classes])
 
 
 def test_random_state_decides_what_the_classifier_leaves_open():
@@ -566,7 +648,8 @@ def test_votes_that_need_probabilities(estimator, voting):
         ({"weight": "size"}, ValueError, "The 'weight' parameter"),
         ({"class_weight": "auto"}, ValueError, "The 'class_weight' parameter"),
         ({"class_weight": {"no": 1.0}}, ValueError, "class_weight names"),
-        ({"estimator": StandardScaler()}, ValueError, "The 'estimator' parameter"),
+        ({"estimator": "forest"}, ValueError, "The 'estimator' parameter"),
+        ({"estimator": StandardScaler()}, TypeError, "must be a classifier. Got StandardScaler"),
         ({"estimator": LinearRegression()}, TypeError, "must be a classifier. Got LinearRegr"),
         ({"estimator": KMeans(2)}, TypeError, "must be a classifier. Got KMeans"),
     ],

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils import check_random_state
 
@@ -95,6 +95,8 @@ def by_score_samples(detector, bags):
 
 
 def by_last_neighbour(detector, bags):
+    if hasattr(detector, "steps"):  # a Pipeline has no kneighbors
+        return by_last_neighbour(detector[-1], [detector[:-1].transform(bag) for bag in bags])
     return [detector.kneighbors(bag)[0][:, -1] for bag in bags]
 
 
@@ -109,16 +111,30 @@ def by_last_neighbour(detector, bags):
         (GaussianMixture(2, random_state=0), by_score_samples),
         (make_pipeline(StandardScaler(), KernelDensity()), by_score_samples),
         (NearestNeighbors(n_neighbors=3), by_last_neighbour),
+        (make_pipeline(StandardScaler(), NearestNeighbors(n_neighbors=3)), by_last_neighbour),
     ],
 )
 def test_fitted_on_the_instances_of_negative_bags(detector, scores_of):
     (bags, y), (new, _) = make_bags(), make_bags(seed=1)
     model = OneClassInstanceFilter(detector).fit(bags, y)
     assert model.estimator_ is not detector
-    reference = clone(OneClassSVM(nu=0.1) if detector is None else detector)
-    reference.fit(negatives(bags, y))
+    if detector is None:
+        detector = make_pipeline(StandardScaler(), OneClassSVM(nu=0.1))
+    reference = clone(detector).fit(negatives(bags, y))
     for X in (bags, new):
         assert_lists_equal(model.score_instances(X), scores_of(reference, X), atol=1e-9)
+
+
+@pytest.mark.parametrize("keep", ["outliers", "threshold"])
+def test_the_scale_of_a_feature_does_not_matter(keep):
+    bags, y = make_bags(max_size=12, shift=2.0)
+    scaled = [bag * [1000.0, 1.0] for bag in bags]
+    one = OneClassInstanceFilter(keep=keep, fraction=0.3).fit(bags, y).support_mask(bags)
+    two = OneClassInstanceFilter(keep=keep, fraction=0.3).fit(scaled, y).support_mask(scaled)
+    assert_lists_equal(one, two)
+    bare = OneClassInstanceFilter(OneClassSVM(nu=0.1), keep=keep, fraction=0.3)
+    three = bare.fit(scaled, y).support_mask(scaled)
+    assert not np.array_equal(np.concatenate(one), np.concatenate(three))
 
 
 def test_only_negative_bags_are_seen(spied):
@@ -179,8 +195,9 @@ def test_one_class_is_enough_where_it_is_named():
 @pytest.mark.parametrize(
     ("fraction", "min_instances", "size", "expected"),
     [
-        (0.1, 1, 30, 3),  # 0.1 * 30 is a little more than 3 in floats
-        (0.07, 1, 100, 7),
+        (0.1, 1, 30, 3),
+        (0.07, 1, 100, 7),  # a little more than 7 in floats
+        (0.14, 1, 50, 7),
         (0.1, 1, 31, 4),
         (0.5, 1, 3, 2),
         (0.5, 1, 1, 1),
@@ -232,6 +249,16 @@ class Constant(BaseEstimator):
         return np.zeros(len(X))
 
 
+class Linear(Constant):
+    """Outlying is what has a large first feature."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def score_samples(self, X):
+        return -self.factor * X[:, 0]
+
+
 def test_order_of_instances_means_nothing():
     rng = np.random.default_rng(0)
     bag = rng.integers(0, 3, (8, 2)) + rng.permutation(8)[:, None] / 100
@@ -239,8 +266,26 @@ def test_order_of_instances_means_nothing():
     model = OneClassInstanceFilter(Constant()).fit(*make_bags())
     one, two = model.support_mask([bag, bag[order]])
     np.testing.assert_array_equal(two, one[order])
-    first = sorted(map(tuple, bag))[:4]
-    assert sorted(map(tuple, bag[one])) == first
+    assert one.sum() == 4
+
+
+@pytest.mark.parametrize("detector", [None, KernelDensity(), NearestNeighbors()])
+def test_a_bag_is_filtered_alone_as_among_others(detector):
+    # Many rows twice: their scores differ by rounding, otherwise in each batch.
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(30, 5))
+    bags = [rows[rng.integers(0, 30, n)] for n in rng.integers(2, 12, 200)]
+    bags += [np.repeat(rng.normal(size=(1, 5)), n, axis=0) for n in (7, 20)]
+    model = OneClassInstanceFilter(detector, fraction=0.5).fit(bags, np.arange(202) % 2)
+    for bag, mask in zip(bags, model.support_mask(bags), strict=True):
+        np.testing.assert_array_equal(model.support_mask([bag])[0], mask)
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e100])
+def test_scores_of_any_size_are_told_apart(factor):
+    bag = np.array([[1.0, 0.0], [3.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
+    model = OneClassInstanceFilter(Linear(factor)).fit(*make_bags())
+    assert model.support_mask([bag])[0].tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize("method", ["transform", "fit_transform"])
@@ -364,8 +409,7 @@ def leave_one_group_out(X, y, group, detector):
         scores[rows] = -fitted.score_samples(flat[rows])
         if isinstance(detector, OneClassSVM):  # its scores are sums over what it was fitted on
             assert full.dual_coef_.sum() == pytest.approx(full.nu * normal.sum())
-            decisions = fitted.decision_function(flat[rows]) / fitted.dual_coef_.sum()
-            scores[rows] = -decisions * full.dual_coef_.sum() - full.offset_
+            scores[rows] *= full.offset_ / fitted.offset_
     return scores
 
 
@@ -438,9 +482,55 @@ def test_above_the_threshold_and_min_instances():
     assert 0 < np.sum(some) < 60
     model = OneClassInstanceFilter(keep="threshold", fraction=0.05, min_instances=2)
     assert model.fit(bags, y).transform(new).sizes.min() == 2
-    # What equals the threshold is not above it.
-    equal = OneClassInstanceFilter(Constant(), keep="threshold", min_instances=1).fit(bags, y)
-    assert equal.transform(new).sizes.tolist() == [1] * 60
+
+
+def ten_scores(values=range(10), n=10):
+    """A negative bag of each score, and a positive bag; for the detector Linear."""
+    bags = [np.array([[float(value), 0.0]]) for value in values]
+    return [*bags, np.zeros((1, 2))], [0] * n + [1]
+
+
+@pytest.mark.parametrize(
+    "fraction", [*(k / 10 for k in range(1, 10)), 1 - 0.7, 0.1 + 0.2, 0.15, 1.0]
+)
+def test_so_many_of_ten_scores_are_above_the_threshold(fraction):
+    bags, y = ten_scores()
+    model = OneClassInstanceFilter(Linear(), keep="threshold", fraction=fraction).fit(bags, y)
+    above = np.concatenate(model.score_instances(bags[:10])) > model.threshold_
+    assert above.sum() == int(fraction * 10 + 1e-9)
+    np.testing.assert_array_equal(above, np.sort(above))  # what equals it is not above it
+    assert (model.threshold_ == -np.inf) == (fraction == 1.0)
+
+
+@pytest.mark.parametrize("weight", [None, np.ones(11)])
+def test_no_threshold_where_the_top_is_tied(weight):
+    bags, y = ten_scores([0, 1, 2, 3, 4, 5, 6, 9, 9, 9])
+    model = OneClassInstanceFilter(WeightedLinear(), keep="threshold", fraction=0.2)
+    with pytest.raises(ValueError, match=r"most outlying 30% of .* have the same score, 9, .* 20%"):
+        model.fit(bags, y, sample_weight=weight)
+    model.set_params(fraction=0.3).fit(bags, y, sample_weight=weight)
+    assert model.threshold_ == 6
+    # Few scores are no tied ones: nothing that was seen is above the threshold.
+    bags, y = ten_scores([1, 3, 2], 3)
+    assert model.set_params(fraction=0.1).fit(bags, y, sample_weight=[1] * 4).threshold_ == 3
+
+
+class WeightedLinear(Linear):
+    def fit(self, X, y=None, sample_weight=None):
+        return super().fit(X)
+
+
+def test_no_threshold_where_the_top_is_infinite():
+    bags, y = make_bags()
+    tophat = KernelDensity(kernel="tophat", bandwidth=0.2)
+    with pytest.raises(ValueError, match="have the same score, inf"):
+        OneClassInstanceFilter(tophat, keep="threshold").fit(bags, y)
+    # The ways out that the message names, and no filter at all.
+    OneClassInstanceFilter(tophat, keep="outliers").fit_transform(bags, y)
+    model = OneClassInstanceFilter(tophat, keep="threshold", fraction=1.0)
+    assert model.fit_transform(bags, y).sizes.tolist() == [len(bag) for bag in bags]
+    wide = KernelDensity(kernel="tophat", bandwidth=1.5)
+    assert OneClassInstanceFilter(wide, keep="threshold").fit(bags, y).threshold_ < np.inf
 
 
 def test_the_trap_that_cross_fitting_is_for():
@@ -637,12 +727,34 @@ def test_a_left_out_bag_is_scored_by_what_saw_none_of_its_group(spied):
         assert not set(group[list(seen)]) & set(group[rows][np.isin(group[rows], [0, 5])])
 
 
+@pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize(
-    "detector", [LocalOutlierFactor(novelty=True), make_pipeline(StandardScaler(), OneClassSVM())]
+    "detector",
+    [
+        make_pipeline(StandardScaler(), OneClassSVM(gamma=0.3, tol=1e-9)),
+        make_pipeline(FunctionTransformer(), make_pipeline(StandardScaler(), KernelDensity())),
+    ],
+)
+def test_weights_reach_every_step_that_takes_them(detector, routing):
+    bags, y = make_bags()
+    times = np.tile([1, 1, 2, 1, 3, 1], 4)
+    rows = np.repeat(np.arange(24), times)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        one = OneClassInstanceFilter(detector).fit(bags, y, sample_weight=times)
+    two = OneClassInstanceFilter(detector).fit([bags[i] for i in rows], y[rows])
+    assert_lists_equal(one.score_instances(bags), two.score_instances(bags), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        LocalOutlierFactor(novelty=True),
+        make_pipeline(StandardScaler(), LocalOutlierFactor(novelty=True)),
+    ],
 )
 def test_weights_that_the_detector_cannot_take(detector):
     bags, y = make_bags()
-    message = f"{type(detector).__name__}.fit takes no sample_weight, so bags cannot be weighted"
+    message = "LocalOutlierFactor.fit takes no sample_weight, so that bags cannot be weighted"
     with pytest.raises(ValueError, match=message):
         OneClassInstanceFilter(detector).fit(bags, y, sample_weight=np.ones(24))
 

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from milkit.preprocessing import _outlyingness
@@ -49,7 +49,8 @@ class OnlyDecision(BaseEstimator):
         EllipticEnvelope(random_state=0),
         SGDOneClassSVM(random_state=0),
         PCA(1),
-        make_pipeline(StandardScaler(), OneClassSVM(nu=0.2)),
+        make_pipeline(StandardScaler(), KernelDensity()),
+        make_pipeline(make_pipeline(KernelDensity())),
     ],
 )
 def test_minus_score_samples(detector, data):
@@ -80,6 +81,11 @@ def test_distance_to_the_last_neighbour(n_neighbors, data):
     distances = np.linalg.norm(new[:, None] - train[None], axis=2)
     expected = np.sort(distances, axis=1)[:, n_neighbors - 1]
     np.testing.assert_allclose(outlyingness(detector, new), expected)
+    # A Pipeline has no kneighbors of its own.
+    half = FunctionTransformer(lambda X: X / 2)
+    piped = make_pipeline(half, "passthrough", make_pipeline(clone(detector))).fit(train)
+    check_detector(piped)
+    np.testing.assert_allclose(outlyingness(piped, new), expected / 2)
 
 
 ONE_CLASS_SVMS = [
@@ -94,14 +100,21 @@ ONE_CLASS_SVMS = [
 
 
 @pytest.mark.parametrize("detector", ONE_CLASS_SVMS)
-@pytest.mark.parametrize("block", [1 << 22, 100, 1])
-def test_one_class_svm_is_libsvm_s(detector, block, data, monkeypatch):
+@pytest.mark.parametrize(
+    ("block", "piped"), [(1 << 22, False), (100, False), (1, False), (99, True)]
+)
+def test_one_class_svm_is_libsvm_s(detector, block, piped, data, monkeypatch):
     train, new = data
+    detector = clone(detector)
+    pipeline = make_pipeline(
+        make_pipeline(StandardScaler(), "passthrough"), make_pipeline(detector)
+    )
     monkeypatch.setattr(_outlyingness, "_BLOCK_ENTRIES", block)
     monkeypatch.setattr(OneClassSVM, "score_samples", None)  # the fast path does not ask it
-    detector.fit(train)
-    got = outlyingness(detector, new)
+    given = pipeline if piped else detector
+    got = outlyingness(given.fit(train), new)
     monkeypatch.undo()
+    new = pipeline[:-1].transform(new) if piped else new
     expected = -detector.score_samples(new)
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
@@ -160,6 +173,16 @@ def test_scores_of_one_class_svms_grow_with_their_instances(make, data):
     np.testing.assert_allclose(in_units_of(once, once, scores), scores, rtol=1e-12, atol=1e-12)
 
 
+def test_no_score_of_a_fold_lies_beyond_what_can_be_reached(data):
+    """Else a threshold drops all instances: nothing is farther from an RBF kernel than 0."""
+    train, new = data
+    reference, fold = OneClassSVM(nu=0.2).fit(train), OneClassSVM(nu=0.2).fit(train[:30] * 0.9)
+    far = outlyingness(fold, new[-1:] + 1e3)
+    np.testing.assert_array_equal(in_units_of(reference, fold, far), 0.0)
+    border = np.array([-fold.offset_[0]])
+    np.testing.assert_allclose(in_units_of(reference, fold, border), -reference.offset_)
+
+
 @pytest.mark.parametrize("detector", [KernelDensity(), NearestNeighbors(), OnlyDecision()])
 def test_other_scores_are_comparable_as_they_are(detector, data):
     train, new = data
@@ -178,8 +201,9 @@ def test_other_scores_are_comparable_as_they_are(detector, data):
         (GaussianNB(), TypeError, "Got GaussianNB, which is a classifier"),
         # It has decision_function, of which less is not more outlying.
         (LogisticRegression(), TypeError, "Got LogisticRegression, which is a classifier"),
-        (make_pipeline(StandardScaler(), GaussianNB()), TypeError, "Pipeline, which is a classif"),
-        (make_pipeline(StandardScaler(), LocalOutlierFactor()), TypeError, "Got Pipeline, which"),
+        (make_pipeline(StandardScaler(), GaussianNB()), TypeError, "GaussianNB, which is a class"),
+        (make_pipeline(PCA(), make_pipeline(KMeans())), TypeError, "Got KMeans, which has neither"),
+        (make_pipeline(PCA(), LocalOutlierFactor()), ValueError, "Use novelty=True"),
     ],
 )
 def test_what_is_no_detector(detector, error, message):

@@ -87,9 +87,21 @@ def test_one_segment_and_segments_of_one():
     np.testing.assert_array_equal(segment_quantile(values, single, 0.3), values)
 
 
+def contests(content):
+    """How many others each row beats, where two of them tie and one is taken."""
+    pairs = np.array([(i, j) for i in range(len(content)) for j in range(len(content)) if i != j])
+    if len(pairs) == 0:
+        return np.zeros(1)
+    rows, offsets = pairs.ravel(), np.arange(0, pairs.size + 1, 2)
+    mask = segment_top(np.zeros(len(rows)), offsets, np.ones(len(pairs), int), content[rows])
+    different = (content[pairs[:, 0]] != content[pairs[:, 1]]).any(axis=1)
+    return np.bincount(pairs[:, 0], mask[::2] & different, minlength=len(content))
+
+
 def brute_force_top(values, content, counts):
-    """The rows of one segment in a plain sort: by value downward, then by content upward."""
-    order = sorted(range(len(values)), key=lambda i: (-values[i], tuple(content[i])))
+    """The rows of one segment in a plain sort: by value downward, then by the ties they win."""
+    wins = contests(content)
+    order = sorted(range(len(values)), key=lambda i: (-values[i], -wins[i]))
     mask = np.zeros(len(values), dtype=bool)
     mask[order[:counts]] = True
     return mask
@@ -135,9 +147,23 @@ def test_top_does_not_depend_on_the_order_of_rows(seed):
     mask = segment_top(values, offsets, counts, content)
     shuffled = segment_top(values[order], offsets, counts, content[order])
     np.testing.assert_array_equal(shuffled, mask[order])
-    # The columns decide from left to right.
-    one = segment_top(np.zeros(2), np.array([0, 2]), np.array([1]), np.array([[1.0, 0], [0, 1]]))
-    np.testing.assert_array_equal(one, [False, True])
+    # The values alone count, whatever holds them.
+    for other in (content.astype(np.float32), content.astype(int)):
+        np.testing.assert_array_equal(segment_top(values, offsets, counts, other), mask)
+    minus = np.where(content == 0, -0.0, content)
+    assert np.signbit(minus).any()
+    np.testing.assert_array_equal(segment_top(values, offsets, counts, minus), mask)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_top_prefers_no_large_and_no_small_feature(column):
+    content = np.random.default_rng(column).normal(size=(2000, 2))
+    offsets = np.arange(0, 2001, 2)
+    mask = segment_top(np.zeros(2000), offsets, np.ones(1000, int), content)
+    larger = content[::2, column] > content[1::2, column]
+    # Four standard deviations of 1000 coins.
+    assert abs((mask[::2] == larger).sum() - 500) < 65
+    assert abs(mask[::2].sum() - 500) < 65
 
 
 def test_top_of_infinities_and_of_nan_in_the_content():

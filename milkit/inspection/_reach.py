@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.bags import BagArray
-from milkit.base import split_by_bag
+from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
 from milkit.utils.validation import as_bag_array, reads_as_table
 
@@ -160,6 +160,8 @@ def _values(estimator, bags, method):
         except AttributeError as error:  # these parameters have none, and the cause says why
             raise TypeError(str(error.__cause__ or error)) from error
         return np.concatenate(instance_method(bags))
+    if isinstance(estimator, BagMixin):  # what is inside one of milkit's sees other bags
+        raise TypeError(_lacks(estimator, method))
     if _is_wrapper(estimator):
         check_is_fitted(estimator)
     for name in _SINGLE:
@@ -176,7 +178,11 @@ def _values(estimator, bags, method):
         return _one_vs_rest(estimator, bags, method)
     if hasattr(estimator, "estimator"):  # FrozenEstimator
         return _values(estimator.estimator, bags, method)
-    raise TypeError(
+    raise TypeError(_lacks(estimator, method))
+
+
+def _lacks(estimator, method):
+    return (
         f"{type(estimator).__name__} has no {method}. It needs an estimator such as "
         f"{_HAVE[method]}, alone or inside a Pipeline, a search or a calibration or threshold "
         "wrapper."

@@ -35,7 +35,7 @@ class BaseInstanceClassifier(
     __metadata_request__fit = {"groups": True}
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit"]), None],
         "voting": [StrOptions({*VOTES, "noisy_or"})],
         "threshold": [
             Interval(Integral, 1, None, closed="left"),
@@ -170,7 +170,8 @@ class BaseInstanceClassifier(
         labels : list of ndarray, each of shape (n_i,)
         """
         bags, flat, _ = self._read(X)
-        return split_by_bag(self.estimator_.predict(as_samples(self.estimator_, flat)), bags)
+        predicted = np.asarray(self.estimator_.predict(as_samples(self.estimator_, flat)))
+        return split_by_bag(self.classes_[predicted.astype(np.intp)], bags)
 
     def transform(self, X):
         """How many instances of each bag are predicted to be of each class.
@@ -182,7 +183,9 @@ class BaseInstanceClassifier(
         Returns
         -------
         Xt : ndarray of shape (n_bags, 2 * n_classes)
-            Counts for each class, then rates: the counts divided by the size of the bag.
+            Counts for each class, then rates: the counts divided by the size of the bag. Those of
+            the bags that ``fit`` saw are too sure; to train a second classifier on them, count in
+            bags that were left out.
         """
         bags, flat, offsets = self._read(X)
         counts = segment_sum(instance_votes(self.estimator_, flat), offsets)

@@ -1,5 +1,6 @@
 """Fit a classifier on single instances without dividing bags or patients."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -11,6 +12,12 @@ from sklearn.utils.validation import has_fit_parameter
 from milkit.bags import BagArray
 from milkit.base import BagMixin
 from milkit.exceptions import BagShapeError
+from milkit.utils._inner_fit import steps_of, weight_names
+
+_WITHOUT_WEIGHTS = (
+    "Use a classifier that takes it, or no weights (InstanceVotingClassifier: weight='instance' "
+    "without class_weight and sample_weight)."
+)
 
 
 def as_samples(classifier, instances):
@@ -23,7 +30,7 @@ def as_samples(classifier, instances):
 def _takes_bags(estimator):
     """Is it, the first step of it, or what it wraps, an estimator on bags?"""
     if isinstance(estimator, Pipeline):
-        _, estimator = next(_steps(estimator))
+        _, estimator = next(steps_of(estimator))
     if isinstance(estimator, BagMixin):
         return True
     inside = [getattr(estimator, "estimator", None)]  # of CalibratedClassifierCV and its like
@@ -40,38 +47,25 @@ def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
         A clone of the user's: it may be changed. Of a pipeline every step whose ``fit`` takes
         them gets weights and groups.
     instances : ndarray of shape (n_instances, ...)
-    y : ndarray of shape (n_instances,)
-        Labels.
+    y : ndarray of int, shape (n_instances,)
+        Numbers of the classes, which every classifier takes; all occur.
     weight : ndarray of shape (n_instances,), default=None
     groups : ndarray of shape (n_instances,)
         What an inner split must not divide. Where ``cv`` of a step is None or a number, they
-        decide the folds.
+        decide the folds; a splitter gets them.
     """
-    steps = dict(_steps(classifier))
     fit_params = {}
     if weight is not None:
-        takers = [name for name, step in steps.items() if has_fit_parameter(step, "sample_weight")]
-        last = list(steps)[-1]
-        if last not in takers:
-            raise ValueError(
-                f"{type(steps[last]).__name__}.fit takes no sample_weight, so that instances "
-                "cannot be weighted. Use a classifier that takes it, or no weights "
-                "(InstanceVotingClassifier: weight='instance' without class_weight and "
-                "sample_weight)."
-            )
-        fit_params |= {(name, "sample_weight"): weight for name in takers}
-    for name, step in steps.items():
+        fit_params = dict.fromkeys(weight_names(classifier, _WITHOUT_WEIGHTS), weight)
+    for prefix, step in steps_of(classifier):
         if has_fit_parameter(step, "groups"):
-            fit_params[name, "groups"] = groups
+            fit_params[f"{prefix}groups"] = groups
         elif hasattr(step, "cv") and isinstance(step.cv, (Integral, type(None))):
-            n_folds = min(step.cv or 5, len(np.unique(groups)))
-            if n_folds < 2:
-                raise ValueError(
-                    f"{type(step).__name__} needs instances of at least two groups for its folds, "
-                    "and got one group. Pass bags of more groups, or a classifier without folds."
-                )
-            step.set_params(cv=list(StratifiedGroupKFold(n_folds).split(y, y, groups)))
-    fit_params = {f"{name}{key}": value for (name, key), value in fit_params.items()}
+            step.set_params(cv=_folds(step, y, groups))
+        elif hasattr(getattr(step, "cv", None), "split"):
+            with warnings.catch_warnings():  # that somebody chose one that has no use for them
+                warnings.filterwarnings("ignore", "The groups parameter is ignored")
+                step.set_params(cv=list(step.cv.split(y, y, groups)))
     try:
         # Under routing each step, and what it wraps, would have to request the weights.
         with config_context(enable_metadata_routing=False):
@@ -86,14 +80,18 @@ def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
         ) from error
 
 
-def _steps(classifier, prefix=""):
-    """Pairs of the prefix of its parameters and step, for a pipeline and pipelines in it."""
-    if not isinstance(classifier, Pipeline):
-        yield prefix, classifier
-        return
-    for name, step in classifier.steps:
-        if step is not None and step != "passthrough":
-            yield from _steps(step, f"{prefix}{name}__")
+def _folds(step, y, groups):
+    """Stratified folds by group, so many as the step asks for and every class allows."""
+    pairs = np.unique(np.column_stack([y, np.unique(groups, return_inverse=True)[1]]), axis=0)
+    fewest = np.bincount(pairs[:, 0]).min()
+    n_folds = min(step.cv or 5, fewest)
+    if n_folds < 2:
+        raise ValueError(
+            f"{type(step).__name__} needs instances of at least two groups of each class for its "
+            "folds, and of one class all belong to one group. Pass bags of more groups, or a "
+            "classifier without folds."
+        )
+    return list(StratifiedGroupKFold(n_folds).split(y, y, groups))
 
 
 def instance_probabilities(classifier, instances):
@@ -115,9 +113,16 @@ def instance_evidence(classifier, instances):
     """
     if hasattr(classifier, "predict_proba"):
         evidence = instance_probabilities(classifier, instances)
-    elif hasattr(classifier, "decision_function"):
+    elif hasattr(classifier, "decision_function") and not _is_pairwise(classifier):
         evidence = classifier.decision_function(as_samples(classifier, instances))
         evidence = np.asarray(evidence, dtype=np.float64)
     else:
         evidence = instance_votes(classifier, instances)
     return evidence[:, 1] if evidence.ndim == 2 and evidence.shape[1] == 2 else evidence
+
+
+def _is_pairwise(classifier):
+    """Is there a decision for each pair of classes, as of SVC(decision_function_shape="ovo")?"""
+    _, last = list(steps_of(classifier))[-1]
+    pairwise = getattr(last, "decision_function_shape", "ovr") == "ovo"
+    return pairwise and len(classifier.classes_) > 2

@@ -47,7 +47,7 @@ class InstanceVotingClassifier(BaseInstanceClassifier):
     Attributes
     ----------
     estimator_ : classifier
-        Fitted on all instances.
+        Fitted on all instances, with the numbers of the classes as labels.
     classes_ : ndarray of shape (n_classes,)
         The labels.
     n_features_in_ : int
@@ -69,8 +69,9 @@ class InstanceVotingClassifier(BaseInstanceClassifier):
     Instances of one bag, and of one group, must not be divided by a split inside the classifier:
     a classifier whose ``fit`` takes ``groups`` (such as one of milkit with early stopping) gets
     them, and one whose ``cv`` is a number or None (such as ``CalibratedClassifierCV``) gets folds
-    by group. This reaches the last step of a pipeline. Other inner splits, such as the early
-    stopping of ``HistGradientBoostingClassifier``, are made by instance.
+    by group; a splitter, such as ``GroupKFold()``, gets the groups. This reaches the steps of a
+    pipeline. Other inner splits, such as the early stopping of
+    ``HistGradientBoostingClassifier``, are made by instance.
 
     With an :class:`~milkit.AttentionMILClassifier` inside it is the instance classifier that [1]_
     compares with; set its ``batch_size`` to some hundred instances.
@@ -129,7 +130,7 @@ class InstanceVotingClassifier(BaseInstanceClassifier):
         y : array-like of shape (n_bags,)
             Labels of the bags.
         sample_weight : array-like of shape (n_bags,), default=None
-            Weight of each bag.
+            Weight of each bag. A bag of weight 0 is left out.
         groups : array-like of shape (n_bags,), default=None
             What a split inside the classifier must not divide, such as patients; None takes those
             of ``X``, and without any each bag is a group.
@@ -150,31 +151,29 @@ class InstanceVotingClassifier(BaseInstanceClassifier):
         classifier = seeded_clone(self._classifier(), self.random_state)
         self._check_votes(classifier)
         groups = self._instance_groups(X, bags, groups)
-        self.estimator_ = fit_on_instances(
-            classifier,
-            read_only(bags.flat()[0]),
-            np.repeat(y, bags.sizes),
-            weight=self._instance_weight(bags, encoded, sample_weight),
-            groups=groups,
-        )
+        weight = self._instance_weight(bags, encoded, sample_weight)
+        flat, labels = read_only(bags.flat()[0]), np.repeat(encoded, bags.sizes)
+        if not np.all(weight):
+            used = weight > 0
+            flat, labels, groups, weight = flat[used], labels[used], groups[used], weight[used]
+        weight = None if np.all(weight == 1) else weight
+        self.estimator_ = fit_on_instances(classifier, flat, labels, weight=weight, groups=groups)
         return self
 
     def _instance_weight(self, bags, encoded, sample_weight):
-        """Weight of each instance, 1 on average where nothing is given; None if all are 1."""
+        """Weight of each instance, 1 on average where nothing is given."""
         weight = check_bag_weight(sample_weight, bags)
         weight = weight * class_weight_per_bag(
             self.class_weight, self.classes_, encoded, sample_weight=weight
         )
         left = np.unique(encoded[weight > 0])
-        if len(left) < 2:
-            raise ValueError(
-                f"Only one class is left, {self.classes_[left].tolist()}: all bags of the others "
-                "have weight 0."
-            )
+        if len(left) < len(self.classes_):
+            lost = np.delete(self.classes_, left).tolist()
+            raise ValueError(f"All bags of class {lost} have weight 0; leave them out of X and y.")
         if self.weight == "bag":
             mean_size = np.average(bags.sizes, weights=weight)
             weight = weight * mean_size / bags.sizes
-        return None if np.all(weight == 1) else np.repeat(weight, bags.sizes)
+        return np.repeat(weight, bags.sizes)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

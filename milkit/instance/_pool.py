@@ -24,6 +24,7 @@ class InstancePool:
         usable = self.weight > 0
         self.positives_left = np.flatnonzero(usable & positive[self.bag])
         self.negatives_left = np.flatnonzero(usable & ~positive[self.bag])
+        self.start_rows, self._start_labels = np.arange(0), np.arange(0)
         self._moved = []
 
     @property
@@ -38,6 +39,15 @@ class InstancePool:
     def moved(self):
         """The part of the training set that was moved in each round."""
         return [self.take(rows, _half_positive(rows)) for rows, _ in self._moved]
+
+    def start_from(self, positives, negatives):
+        """Rows to start from, which stay where they are until they are moved."""
+        self.start_rows = np.append(positives, negatives)
+        self._start_labels = np.repeat([1, 0], [len(positives), len(negatives)])
+
+    def start(self):
+        """The part of the training set to start from, without what was moved since."""
+        return self.take(self.start_rows, self._start_labels)
 
     def draw_negatives(self, n, rng):
         """Rows of random instances of negative bags, which stay where they are."""
@@ -69,6 +79,8 @@ class InstancePool:
         if n:
             sure = np.append(confidence[chosen], np.full(n, np.nan))
             self._moved.append((np.append(positives, negatives), sure))
+            stay = ~np.isin(self.start_rows, self._moved[-1][0])
+            self.start_rows, self._start_labels = self.start_rows[stay], self._start_labels[stay]
         return n
 
     def history(self, classes):

@@ -23,7 +23,7 @@ def _threshold(p, offsets, threshold):
     sizes = np.diff(offsets)
     if isinstance(threshold, Integral):
         counts = np.full(len(sizes), threshold)
-    else:  # 0.1 · 30 is 3, and not a little more
+    else:  # 0.07 · 100 is 7, and not a little more
         counts = np.maximum(np.ceil(np.round(threshold * sizes, 9)).astype(np.int64), 1)
     reached = np.minimum(counts, sizes)
     columns = [segment_kth_largest(column, offsets, reached) for column in p.T]

@@ -5,17 +5,21 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn import config_context
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from milkit.base import BagMixin, BagsToBagsMixin, encode_labels, split_by_bag
 from milkit.exceptions import describe_bag
 from milkit.preprocessing._outlyingness import check_detector, in_units_of, outlyingness
 from milkit.utils._containers import read_only
+from milkit.utils._inner_fit import weight_names
 from milkit.utils._random import seeded_clone, seeds_from
 from milkit.utils._segments import segment_top
 from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
@@ -23,10 +27,17 @@ from milkit.utils.validation import check_bag_weight, resolve_groups, validate_b
 __all__ = ["OneClassInstanceFilter"]
 
 
+# Where a detector takes no sample_weight.
+_WITHOUT_WEIGHTS = "Use a detector that takes it, or no sample_weight."
+
+
 def _fit_and_score(detector, instances, rows, weight, scored):
     """The detector fitted on some rows, and its scores of others."""
-    fit_params = {} if weight is None else {"sample_weight": weight[rows]}
-    detector.fit(instances[rows], **fit_params)
+    fit_params = {}
+    if weight is not None:
+        fit_params = dict.fromkeys(weight_names(detector, _WITHOUT_WEIGHTS), weight[rows])
+    with config_context(enable_metadata_routing=False):  # steps have requested nothing
+        detector.fit(instances[rows], **fit_params)
     return detector, outlyingness(detector, instances[scored]) if len(scored) else np.empty(0)
 
 
@@ -43,8 +54,9 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
     estimator : outlier detector, default=None
         Anything with ``fit(X)`` and ``score_samples``, or else ``decision_function``, where less
         is more outlying: ``IsolationForest``, ``LocalOutlierFactor(novelty=True)``,
-        ``KernelDensity``, ``GaussianMixture``, a pipeline that ends in one. ``NearestNeighbors``
-        scores by the distance to the last of its neighbours. None is ``OneClassSVM(nu=0.1)``.
+        ``KernelDensity``, ``GaussianMixture``. ``NearestNeighbors`` scores by the distance to the
+        last of its neighbours. A pipeline that ends in one is a detector, too. None is
+        ``OneClassSVM(nu=0.1)`` behind a ``StandardScaler``.
     keep : {"outliers", "threshold"}, default="outliers"
         "outliers" keeps the share ``fraction`` of each bag, the most outlying ones. "threshold"
         keeps what is more outlying than all but the share ``fraction`` of the instances of
@@ -98,8 +110,8 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
     ``fit(X, y).transform(X)``, as it does for scikit-learn's ``TargetEncoder``. A ``Pipeline``
     calls ``fit_transform`` on the training fold.
 
-    Of equally outlying instances of a bag, those are kept whose features come first in
-    lexicographic order, so that the order of the instances means nothing.
+    Which of equally outlying instances of a bag are kept follows from a hash of their features,
+    so that their order means nothing.
 
     Scores against the instances of negative bags serve a pooling in [1]_. The default detector is
     that of [2]_.
@@ -226,7 +238,9 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
 
     def _fit(self, X, y, sample_weight, groups, *, cross_fit):
         self._validate_params()
-        given = OneClassSVM(nu=0.1) if self.estimator is None else self.estimator
+        given = self.estimator
+        if given is None:
+            given = make_pipeline(StandardScaler(), OneClassSVM(nu=0.1))
         check_detector(given)
         bags, y = self._validated(X, y, reset=True)
         self.classes_, encoded = encode_labels(y)
@@ -234,11 +248,7 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
         groups = resolve_groups(X, groups)
         weight = None
         if sample_weight is not None:
-            if not has_fit_parameter(given, "sample_weight"):
-                raise ValueError(
-                    f"{type(given).__name__}.fit takes no sample_weight, so bags cannot be "
-                    "weighted. Use a detector that takes it, or no sample_weight."
-                )
+            weight_names(given, _WITHOUT_WEIGHTS)
             bag_weight = check_bag_weight(sample_weight, bags)
             normal &= bag_weight > 0
             if not normal.any():
@@ -264,9 +274,8 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
         if cross_fit:
             self._refuse_nan(scores, bags)
         if self.keep == "threshold":
-            weights = None if weight is None else weight[rows]
-            self.threshold_ = np.quantile(
-                scores[rows], 1 - self.fraction, weights=weights, method="inverted_cdf"
+            self.threshold_ = self._threshold(
+                scores[rows], None if weight is None else weight[rows]
             )
         elif hasattr(self, "threshold_"):
             del self.threshold_  # of an earlier fit
@@ -321,6 +330,24 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
             for train, test in GroupKFold(n_folds).split(rows, groups=group[rows])
         ]
 
+    def _threshold(self, scores, weight):
+        """What the share ``fraction`` of normal instances exceeds."""
+        if self.fraction == 1:
+            return -np.inf
+        # 1 - 0.7 is a little more than 0.3, which may be one instance more.
+        level = np.round(1 - self.fraction, 12)
+        threshold = np.quantile(scores, level, weights=weight, method="inverted_cdf")
+        tied = scores == threshold
+        if threshold == np.inf or (threshold == scores.max() and tied.sum() > 1):
+            share = np.average(tied, weights=weight)
+            raise ValueError(
+                f"The most outlying {share:.0%} of the instances of negative bags have the same "
+                f"score, {threshold:g}, so that no threshold lets {self.fraction:.0%} of them "
+                "through. Use a detector with finer scores (a larger bandwidth or radius), or "
+                "keep='outliers'."
+            )
+        return threshold
+
     def _run(self, given, flat, weight, jobs):
         """Fitted detectors and their scores, in the order of the jobs."""
         tasks = []
@@ -359,10 +386,14 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
         flat, offsets = bags.flat()
         if self.keep == "threshold":
             counts = np.add.reduceat(scores > self.threshold_, offsets[:-1], dtype=np.int64)
-        else:  # 0.1 · 30 is 3, and not a little more
+        else:  # 0.07 · 100 is 7, and not a little more
             counts = np.ceil(np.round(self.fraction * bags.sizes, 9)).astype(np.int64)
         counts = np.minimum(np.maximum(counts, self.min_instances), bags.sizes)
-        return segment_top(scores, offsets, counts, flat)
+        # A product of matrices rounds otherwise in another batch: ranks in single precision, but
+        # over the whole range of doubles.
+        mantissa, exponent = np.frexp(scores)
+        rounded = np.ldexp(np.round(np.ldexp(mantissa, 24)), exponent - 24)
+        return segment_top(rounded, offsets, counts, flat)
 
     def transform(self, X):
         """Drop the instances that look most like those of negative bags.

@@ -14,6 +14,8 @@ _METHODS = ("score_samples", "decision_function", "kneighbors")
 
 def check_detector(detector):
     """Refuse what cannot say how outlying new instances are."""
+    while isinstance(detector, Pipeline):
+        detector = detector[-1]
     name = type(detector).__name__
     if hasattr(detector, "novelty") and not detector.novelty:
         raise ValueError(f"{name}(novelty=False) cannot score new instances. Use novelty=True.")
@@ -31,6 +33,10 @@ def outlyingness(detector, instances):
     Minus ``score_samples`` or else ``decision_function``; of NearestNeighbors the distance to the
     last of its ``n_neighbors`` neighbours.
     """
+    while isinstance(detector, Pipeline):
+        if len(detector) > 1:
+            instances = detector[:-1].transform(instances)
+        detector = detector[-1]
     if type(detector) is OneClassSVM and detector.kernel in ("linear", "poly", "rbf", "sigmoid"):
         return -_one_class_svm(detector, instances)
     if hasattr(detector, "score_samples"):
@@ -47,12 +53,15 @@ def in_units_of(reference, detector, scores):
 
 
 def _units(detector):
-    """The score at the border of the normal, and the scale of the scores.
+    """A score that means the same for all detectors, and the scale of the scores.
 
     Those of OneClassSVM are sums over its support vectors and grow with the number of instances.
     """
     while isinstance(detector, Pipeline):
         detector = detector[-1]
+    if type(detector) is OneClassSVM and detector.kernel == "rbf":
+        # 0 is like none of them, which no score exceeds; the offset is the border of the normal.
+        return 0.0, detector.offset_[0]
     if type(detector) is OneClassSVM:
         return -detector.offset_[0], np.sum(detector.dual_coef_)
     return 0.0, 1.0

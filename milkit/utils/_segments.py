@@ -51,8 +51,8 @@ def segment_quantile(sorted_values, offsets, q):
 def segment_top(values, offsets, counts, content):
     """Mask of the ``counts`` largest of each segment, shape (n_rows,).
 
-    Of equal values those whose row of ``content``, shape (n_rows, n_columns), comes first in
-    lexicographic order are taken, so that the order of the rows decides nothing.
+    Which of equal values are taken follows from a hash of their row of ``content``, shape (n_rows,
+    n_columns), so that neither the order of the rows nor the size of a feature decides.
     """
     sizes = np.diff(offsets)
     segment = np.repeat(np.arange(len(sizes)), sizes)
@@ -65,10 +65,18 @@ def segment_top(values, offsets, counts, content):
     contested = n_taken < np.add.reduceat(tied, offsets[:-1], dtype=np.int64)
     rows = np.flatnonzero(tied & contested[segment])
     if len(rows):
-        rows = rows[np.lexsort((*content[rows].T[::-1], segment[rows]))]
+        rows = rows[np.lexsort((_hash_of_rows(content[rows]), segment[rows]))]
         starts = np.append(np.unique(segment[rows], return_index=True)[1], len(rows))
         mask[rows] = _place(starts) < n_taken[segment[rows]]
     return mask
+
+
+def _hash_of_rows(content):
+    """A number for each row that depends on its values alone."""
+    import pandas as pd
+
+    table = pd.DataFrame(content.astype(np.float64) + 0.0)  # 0.0 and -0.0 are equal
+    return pd.util.hash_pandas_object(table, index=False).to_numpy()
 
 
 def _place(offsets):
