@@ -1,10 +1,12 @@
 """What filtering and classifying instances costs, and how it grows with their number.
 
 OneClassInstanceFilter, InstanceVotingClassifier and SelfTrainingMILClassifier with their defaults
-on float32 bags of about 100 instances, log-normal sizes, one in twenty instances of positive bags
-a witness. Each fit is made in a process of its own. "extra MB" is the peak of the resident memory
-during the step beyond what was resident before it, the bags themselves among that, and "slope" is
-that of log(seconds) over log(instances), 1 where the cost grows as the number does.
+on float32 bags of about 100 instances, of log-normal sizes; half of the bags are positive, and one
+in twenty of their instances is a witness. Each estimator has a process of its own. "extra MB" is
+the peak of the resident memory during a step beyond what was resident before it, which the bags
+are part of; the result is part of the extra. Slopes are those of log(seconds) and log(extra MB)
+over log(instances): 1 where the cost grows as the number does, less where a part of it does not
+grow, such as the detectors, which are fitted on 10,000 instances at most.
 
 Two steps are held against a plain form, in turn; read the ratios, the machine changes the rest.
 They are the scores of a OneClassSVM, by products of matrices against libsvm's own, and the choice
@@ -20,6 +22,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,18 +53,17 @@ ESTIMATORS = {
 clock = time.perf_counter  # --cpu-seconds sets another
 
 
+def draw_sizes(rng, n_bags, mean=MEAN_SIZE, spread=0.5):
+    drawn = mean * rng.lognormal(-(spread**2) / 2, spread, size=n_bags)
+    return np.maximum(np.rint(drawn), 1).astype(int)
+
+
 def make_bags(n_instances):
     """About so many instances, half of the bags positive."""
-
-    def bag_sizes(rng, n_bags):
-        spread = 0.5
-        drawn = MEAN_SIZE * rng.lognormal(-(spread**2) / 2, spread, size=n_bags)
-        return np.maximum(np.rint(drawn), 1).astype(int)
-
     X, y = make_mil_classification(
         n_instances // MEAN_SIZE,
         N_FEATURES,
-        bag_size=bag_sizes,
+        bag_size=draw_sizes,
         witness_rate=0.05,
         random_state=0,
     )
@@ -69,17 +71,19 @@ def make_bags(n_instances):
     return BagArray(flat.astype(np.float32), offsets), y
 
 
-# -- time and memory: each estimator and size in a process of its own ------------------------
+# -- time and memory: each estimator in a process of its own ---------------------------------
 
 
 def report_one(task):
-    """Seconds and extra memory in MB of each step, and what there is to note."""
+    """For each size a line of JSON: seconds and extra memory in MB of each step, and a note."""
     estimator, steps = ESTIMATORS[task["estimator"]]
     run_steps(estimator, steps, *make_bags(2_000), repeats=1)  # late imports
-    X, y = make_bags(task["n_instances"])
-    report, model = run_steps(estimator, steps, X, y, task["repeats"])
-    report["n_instances"], report["data"] = X.n_instances, X.instances.nbytes / 1e6
-    print(json.dumps({**report, "note": describe(model)}))
+    for n_instances in task["sizes"]:
+        X, y = make_bags(n_instances)
+        report, model = run_steps(estimator, steps, X, y, task["repeats"])
+        report |= {"n_instances": X.n_instances, "data": X.instances.nbytes / 1e6}
+        print(json.dumps({**report, "note": describe(model)}), flush=True)
+        del X, model
 
 
 def run_steps(estimator, steps, X, y, repeats):
@@ -101,7 +105,7 @@ def run_steps(estimator, steps, X, y, repeats):
 
 def describe(model):
     if isinstance(model, OneClassInstanceFilter):
-        return f"{len(model.estimator_.support_vectors_)} support vectors"
+        return f"{len(model.estimator_[-1].support_vectors_)} support vectors"
     if isinstance(model, SelfTrainingMILClassifier):
         return f"{len(model.history_['bag'])} moved in {model.n_iter_} rounds"
     return f"{model.estimator_[-1].n_iter_[0]} iterations"
@@ -110,12 +114,13 @@ def describe(model):
 def resident_memory():
     """In MB, from where the peak is counted anew; NaN where the system has no such account."""
     gc.collect()
-    if not Path("/proc/self/clear_refs").exists():
-        return np.nan
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # freed memory that is kept would hide what is taken
         libc.malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return np.nan
     return peak_memory()
 
 
@@ -126,16 +131,16 @@ def peak_memory():
     return next((int(s.split()[1]) * 1024 / 1e6 for s in lines if s.startswith("VmHWM")), np.nan)
 
 
-def run_one(estimator, n_instances, args):
-    """The report of ``report_one`` from a fresh process."""
-    task = {"estimator": estimator, "n_instances": n_instances, "repeats": args.repeats}
+def reports(estimator, sizes, args):
+    """The reports of ``report_one`` from a fresh process, as they come."""
+    repeats = 1 if args.quick else args.repeats
+    task = {"estimator": estimator, "sizes": sizes, "repeats": repeats}
     command = [sys.executable, __file__, "--threads", str(args.threads)]
     command += ["--cpu-seconds"] * args.cpu_seconds + ["--one", json.dumps(task)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [""]
-        return {"note": f"process ended with status {done.returncode}: {last[0][:100]}"}
-    return json.loads(done.stdout.splitlines()[-1])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield from map(json.loads, process.stdout)
+    if process.returncode:
+        print(f"{estimator}: process ended with status {process.returncode}")
 
 
 def cost_table(args):
@@ -144,18 +149,17 @@ def cost_table(args):
     print(f"{'estimator':<14}{'step':<15}{'instances':>10}{'seconds':>10}{'instances/s':>13}"
           f"{'data MB':>9}{'extra MB':>10}{'/ data':>8}  note")  # fmt: skip
     points = {}
-    cells = [(name, n) for name in args.only for n in sizes]
-    for name, n in (progress := tqdm(cells, leave=False, disable=None)):
-        progress.set_description(f"{name}, {n} instances")
-        report = run_one(name, n, args)
-        for step in ESTIMATORS[name][1]:
-            if step in report:
+    progress = tqdm(total=len(args.only) * len(sizes), leave=False, disable=None)
+    for name in args.only:
+        progress.set_description(name)
+        for report in reports(name, sizes, args):
+            for step in ESTIMATORS[name][1]:
                 point = report["n_instances"], report[step]["seconds"], report[step]["extra"]
                 points.setdefault((name, step), []).append(point)
                 tqdm.write(cost_row(name, step, report), file=sys.stdout)
-        if "n_instances" not in report:
-            tqdm.write(f"{name:<14}{'':<15}{n:>10}  {report['note']}", file=sys.stdout)
-        sys.stdout.flush()
+            sys.stdout.flush()
+            progress.update()
+    progress.close()
     slope_table(points)
 
 
@@ -188,12 +192,13 @@ def plain_table(args):
     turns = 3 if args.quick else 7
     print(f"\n{'milkit':<34}{'ms':>9}   {'plain':<28}{'ms':>9}{'ratio':>9}  differs")
     compare_scores(2_000 if args.quick else 20_000, turns)
-    compare_selections(30_000 if args.quick else 10**6, turns)
+    for mean_size in (10, MEAN_SIZE, 1_000):
+        compare_selections(30_000 if args.quick else 10**6, mean_size, turns)
 
 
 def compare_scores(n_scored, turns):
     """Scores of other instances by the default detector, fitted on as many as by default."""
-    X, y = make_bags(40_000)
+    X, y = make_bags(50_000)
     flat, _ = X.flat()
     normal = np.repeat(y == 0, X.sizes)
     detector = OneClassSVM(nu=0.1).fit(flat[normal][:10_000])
@@ -205,27 +210,30 @@ def compare_scores(n_scored, turns):
     print_ratios(contenders, turns, lambda a, b: f"{np.max(np.abs(a / b - 1)):.0e}")
 
 
-def compare_selections(n_instances, turns):
-    """The more outlying half of each bag."""
-    X, _ = make_bags(n_instances)
-    flat, offsets = X.flat()
-    scores = np.random.default_rng(0).random(len(flat))
-    counts = -(-X.sizes // 2)
+def compare_selections(n_instances, mean_size, turns):
+    """The larger half of each bag's scores, which are all different."""
+    rng = np.random.default_rng(0)
+    sizes = draw_sizes(rng, n_instances // mean_size, mean_size)
+    offsets, counts = np.r_[0, np.cumsum(sizes)], -(-sizes // 2)
+    scores = rng.random(offsets[-1])
     contenders = {
-        f"segment_top, {len(flat):,} instances": lambda: segment_top(scores, offsets, counts, flat),
+        f"segment_top, {len(sizes):,} bags of {mean_size}": lambda: segment_top(
+            scores, offsets, counts, scores[:, None]
+        ),
         "loop, np.argpartition": lambda: loop_top(np.argpartition, scores, offsets, counts),
-        "loop, np.argsort": lambda: loop_top(lambda v, _: np.argsort(v), scores, offsets, counts),
+        "loop, np.argsort": lambda: loop_top(
+            lambda part, _: np.argsort(part), scores, offsets, counts
+        ),
     }
     print_ratios(contenders, turns, lambda a, b: f"{np.mean(a != b):.0e}")
 
 
 def loop_top(order_of, scores, offsets, counts):
-    """Mask of the largest scores of each bag; equal scores fall as they may."""
+    """Mask of the largest scores of each bag."""
     mask = np.zeros(len(scores), dtype=bool)
-    for start, stop, count in zip(offsets[:-1], offsets[1:], counts, strict=True):
-        size = stop - start
-        order = order_of(scores[start:stop], min(size - count, size - 1))
-        mask[start + order[size - count :]] = True
+    for (start, stop), count in zip(pairwise(offsets.tolist()), counts.tolist(), strict=True):
+        n_dropped = stop - start - count
+        mask[start + order_of(scores[start:stop], n_dropped)[n_dropped:]] = True
     return mask
 
 
@@ -240,7 +248,7 @@ def print_ratios(contenders, turns, difference):
     ours, *others = contenders
     for plain in others:
         a, b = np.median(seconds[ours]), np.median(seconds[plain])
-        line = f"{ours:<34}{1e3 * a:>9.2f}   {plain:<28}{1e3 * b:>9.2f}{b / a:>8.1f}x"
+        line = f"{ours:<34}{1e3 * a:>9.2f}   {plain:<28}{1e3 * b:>9.2f}{b / a:>8.2f}x"
         print(f"{line}  {difference(results[ours], results[plain])}", flush=True)
 
 
@@ -254,7 +262,7 @@ def main():
         action="store_true",
         help="count those of the process, where others run beside it; for one thread",
     )
-    parser.add_argument("--quick", action="store_true", help="10,000 and 30,000 instances")
+    parser.add_argument("--quick", action="store_true", help="10,000 and 30,000 instances, once")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # one process, as JSON
     args = parser.parse_args()
     if args.cpu_seconds:

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from milkit.base import BagClassifierMixin, BagMixin, split_by_bag
 from milkit.instance._instance_fit import (
-    as_samples,
     instance_evidence,
+    instance_outputs,
     instance_probabilities,
     instance_votes,
 )
@@ -170,7 +170,7 @@ class BaseInstanceClassifier(
         labels : list of ndarray, each of shape (n_i,)
         """
         bags, flat, _ = self._read(X)
-        predicted = np.asarray(self.estimator_.predict(as_samples(self.estimator_, flat)))
+        predicted = instance_outputs(self.estimator_, "predict", flat)
         return split_by_bag(self.classes_[predicted.astype(np.intp)], bags)
 
     def transform(self, X):

@@ -12,6 +12,7 @@ from sklearn.utils.validation import has_fit_parameter
 from milkit.bags import BagArray
 from milkit.base import BagMixin
 from milkit.exceptions import BagShapeError
+from milkit.utils._blocks import in_blocks
 from milkit.utils._inner_fit import steps_of, weight_names
 
 _WITHOUT_WEIGHTS = (
@@ -94,30 +95,39 @@ def _folds(step, y, groups):
     return list(StratifiedGroupKFold(n_folds).split(y, y, groups))
 
 
-def instance_probabilities(classifier, instances):
+def instance_outputs(classifier, method, instances, rows=None):
+    """What ``predict`` or another method gives for instances, or for some rows of them."""
+    call = getattr(classifier, method)
+    if instances.ndim == 2:
+        return in_blocks(call, instances, rows)
+    # A network cuts its batches itself.
+    return np.asarray(call(as_samples(classifier, instances if rows is None else instances[rows])))
+
+
+def instance_probabilities(classifier, instances, rows=None):
     """Probability of each class, shape (n_instances, n_classes)."""
-    return np.asarray(classifier.predict_proba(as_samples(classifier, instances)), dtype=np.float64)
+    return instance_outputs(classifier, "predict_proba", instances, rows).astype(np.float64)
 
 
-def instance_votes(classifier, instances):
+def instance_votes(classifier, instances, rows=None):
     """1 for the predicted class, shape (n_instances, n_classes)."""
-    predicted = classifier.predict(as_samples(classifier, instances))
-    return (np.asarray(predicted)[:, None] == classifier.classes_).astype(np.float64)
+    predicted = instance_outputs(classifier, "predict", instances, rows)
+    return (predicted[:, None] == classifier.classes_).astype(np.float64)
 
 
-def instance_evidence(classifier, instances):
+def instance_evidence(classifier, instances, rows=None):
     """What the classifier says of each instance: probability, else decision, else its vote.
 
     Shape (n_instances,) for two classes, the evidence for the second, else (n_instances,
     n_classes).
     """
     if hasattr(classifier, "predict_proba"):
-        evidence = instance_probabilities(classifier, instances)
+        evidence = instance_probabilities(classifier, instances, rows)
     elif hasattr(classifier, "decision_function") and not _is_pairwise(classifier):
-        evidence = classifier.decision_function(as_samples(classifier, instances))
-        evidence = np.asarray(evidence, dtype=np.float64)
+        evidence = instance_outputs(classifier, "decision_function", instances, rows)
+        evidence = evidence.astype(np.float64)
     else:
-        evidence = instance_votes(classifier, instances)
+        evidence = instance_votes(classifier, instances, rows)
     return evidence[:, 1] if evidence.ndim == 2 and evidence.shape[1] == 2 else evidence
 
 

@@ -69,18 +69,21 @@ class InstancePool:
         n_moved : int
             Number of positives.
         """
-        order = np.lexsort((rng.random(len(confidence)), -confidence))
+        tiebreak = rng.random(len(confidence))
         n_confident = int(np.sum(confidence > min_confidence))
         n = min(n, n_confident, len(self.negatives_left))
-        chosen = np.sort(order[:n])
+        if n == 0:
+            return 0
+        doubt = -confidence
+        near = np.flatnonzero(doubt <= np.partition(doubt, n - 1)[n - 1])
+        chosen = np.sort(near[np.lexsort((tiebreak[near], doubt[near]))[:n]])
         positives, negatives = self.positives_left[chosen], self.draw_negatives(n, rng)
         self.positives_left = np.delete(self.positives_left, chosen)
         self.negatives_left = np.setdiff1d(self.negatives_left, negatives, assume_unique=True)
-        if n:
-            sure = np.append(confidence[chosen], np.full(n, np.nan))
-            self._moved.append((np.append(positives, negatives), sure))
-            stay = ~np.isin(self.start_rows, self._moved[-1][0])
-            self.start_rows, self._start_labels = self.start_rows[stay], self._start_labels[stay]
+        sure = np.append(confidence[chosen], np.full(n, np.nan))
+        self._moved.append((np.append(positives, negatives), sure))
+        stay = ~np.isin(self.start_rows, self._moved[-1][0])
+        self.start_rows, self._start_labels = self.start_rows[stay], self._start_labels[stay]
         return n
 
     def history(self, classes):

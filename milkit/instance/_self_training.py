@@ -15,6 +15,7 @@ from milkit.instance._instance_fit import fit_on_instances, instance_evidence
 from milkit.instance._pool import InstancePool
 from milkit.preprocessing import OneClassInstanceFilter
 from milkit.utils._containers import is_frame
+from milkit.utils._packing import offsets_of
 from milkit.utils._random import seeded_clone, seeds_from
 from milkit.utils._segments import segment_argmax
 from milkit.utils.validation import check_bag_weight, reads_as_table
@@ -245,7 +246,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
             short = min(len(pool.positives_left), len(pool.negatives_left)) < n
             begin = [pool.start()] if seeds is None else [seeds]
             classifier = self._train([*begin, *pool.moved()], state, weighted)
-            confidence = self._confidence(classifier, pool.instances[pool.positives_left])
+            confidence = self._confidence(classifier, pool.instances, pool.positives_left)
             if pool.move(n, confidence, self.min_confidence, rng) == 0:
                 return False
             if short:
@@ -266,9 +267,9 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
         )
 
     @staticmethod
-    def _confidence(classifier, instances):
-        """How sure the classifier is that each instance is positive, between 0 and 1."""
-        evidence = instance_evidence(classifier, instances)
+    def _confidence(classifier, instances, rows):
+        """How sure the classifier is that each of the rows is positive, between 0 and 1."""
+        evidence = instance_evidence(classifier, instances, rows)
         return evidence if hasattr(classifier, "predict_proba") else expit(evidence)
 
     def _start_from_outlying(self, bags, y, pool, rng, state):
@@ -285,7 +286,7 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
         step.fit(bags[usable], y[usable])
         own = bags[np.unique(pool.bag[pool.positives_left])]
         scores = np.concatenate(step.score_instances(own))
-        top = pool.positives_left[segment_argmax(scores, own.flat()[1])]
+        top = pool.positives_left[segment_argmax(scores, offsets_of(own.sizes))]
         others = pool.draw_negatives(min(len(top), len(pool.negatives_left)), rng)
         pool.start_from(top, others)
 

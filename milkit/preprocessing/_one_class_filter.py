@@ -38,7 +38,7 @@ def _fit_and_score(detector, instances, rows, weight, scored):
         fit_params = dict.fromkeys(weight_names(detector, _WITHOUT_WEIGHTS), weight[rows])
     with config_context(enable_metadata_routing=False):  # steps have requested nothing
         detector.fit(instances[rows], **fit_params)
-    return detector, outlyingness(detector, instances[scored]) if len(scored) else np.empty(0)
+    return detector, outlyingness(detector, instances, scored) if len(scored) else np.empty(0)
 
 
 class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, BaseEstimator):
@@ -261,9 +261,11 @@ class OneClassInstanceFilter(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
         flat, _ = bags.flat()
         rows = np.flatnonzero(np.repeat(normal, bags.sizes))
         folds = self._folds(bags, rows, groups) if cross_fit else []
-        others = np.setdiff1d(np.arange(len(flat)), np.concatenate([f[1] for f in folds] or [[]]))
+        others = np.full(len(flat), cross_fit)
+        for _, scored in folds:
+            others[scored] = False
         # The first job gives the detector itself; it scores the bags that it did not see.
-        jobs = [(rows, others if cross_fit else []), *folds]
+        jobs = [(rows, np.flatnonzero(others)), *folds]
         fitted = list(self._run(given, flat, weight, jobs))
         self.estimator_ = fitted[0][0]
         scores = np.empty(len(flat))

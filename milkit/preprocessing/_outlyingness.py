@@ -1,14 +1,17 @@
 """How little instances look like those that a detector was fitted on."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.svm import OneClassSVM
 
 from milkit.kernels._instance_kernels import instance_kernel
+from milkit.utils._blocks import in_blocks
 
-# Kernel entries that are held at a time.
-_BLOCK_ENTRIES = 1 << 22
+# Kernel entries that are held at a time, so few that they stay in the cache; rows in any case.
+_BLOCK_ENTRIES, _BLOCK_ROWS = 1 << 18, 64
 _METHODS = ("score_samples", "decision_function", "kneighbors")
 
 
@@ -27,12 +30,16 @@ def check_detector(detector):
         )
 
 
-def outlyingness(detector, instances):
-    """Score of each instance, shape (n_instances,); more is more outlying.
+def outlyingness(detector, instances, rows=None):
+    """Score of each instance, or of some rows of them, shape (n_rows,); more is more outlying.
 
     Minus ``score_samples`` or else ``decision_function``; of NearestNeighbors the distance to the
     last of its ``n_neighbors`` neighbours.
     """
+    return in_blocks(partial(_scores, detector), instances, rows)
+
+
+def _scores(detector, instances):
     while isinstance(detector, Pipeline):
         if len(detector) > 1:
             instances = detector[:-1].transform(instances)
@@ -72,7 +79,7 @@ def _one_class_svm(detector, instances):
     vectors, coef = detector.support_vectors_, detector.dual_coef_[0]
     params = {"gamma": detector._gamma, "degree": detector.degree, "coef0": detector.coef0}
     scores = np.empty(len(instances))
-    rows = max(1, _BLOCK_ENTRIES // len(coef))
+    rows = max(_BLOCK_ROWS, _BLOCK_ENTRIES // len(coef))
     for start in range(0, len(instances), rows):
         block = slice(start, start + rows)
         part = np.asarray(instances[block], dtype=np.float64)

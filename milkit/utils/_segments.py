@@ -28,7 +28,7 @@ def segment_argmax(values, offsets):
 
 
 def segment_sort(values, offsets):
-    """Each column sorted inside each segment; ``values`` has shape (n_rows, n_columns)."""
+    """Each column sorted inside each segment; ``values`` has shape (n_rows, ...)."""
     sizes, ordered = np.diff(offsets), np.empty_like(values)
     # Segments of one size make a rectangular array, which one call sorts.
     for size in np.unique(sizes):
@@ -56,18 +56,15 @@ def segment_top(values, offsets, counts, content):
     """
     sizes = np.diff(offsets)
     segment = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((-values, segment))
-    mask = np.zeros(len(values), dtype=bool)
-    mask[order[_place(offsets) < counts[segment]]] = True
-    last = values[order[offsets[:-1] + counts - 1]]
-    tied = values == last[segment]
-    n_taken = np.add.reduceat(mask & tied, offsets[:-1], dtype=np.int64)
-    contested = n_taken < np.add.reduceat(tied, offsets[:-1], dtype=np.int64)
-    rows = np.flatnonzero(tied & contested[segment])
+    last = segment_kth_largest(values, offsets, counts)[segment]
+    mask, tied = values >= last, values == last
+    n_over = np.add.reduceat(mask, offsets[:-1], dtype=np.int64) - counts
+    rows = np.flatnonzero(tied & (n_over > 0)[segment])
     if len(rows):
         rows = rows[np.lexsort((_hash_of_rows(content[rows]), segment[rows]))]
         starts = np.append(np.unique(segment[rows], return_index=True)[1], len(rows))
-        mask[rows] = _place(starts) < n_taken[segment[rows]]
+        n_tied = np.diff(starts)
+        mask[rows] = _place(starts) < np.repeat(n_tied - n_over[n_over > 0], n_tied)
     return mask
 
 
@@ -86,6 +83,4 @@ def _place(offsets):
 
 def segment_kth_largest(values, offsets, counts):
     """The ``counts``-th largest value of each segment, shape (n_segments,)."""
-    sizes = np.diff(offsets)
-    order = np.lexsort((-values, np.repeat(np.arange(len(sizes)), sizes)))
-    return values[order[offsets[:-1] + counts - 1]]
+    return segment_sort(values, offsets)[offsets[1:] - counts]
