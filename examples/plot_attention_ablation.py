@@ -32,12 +32,12 @@ import argparse
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from milkit import AttentionMILClassifier, InstanceTransformer
+from milkit import AttentionMILClassifier, InstanceTransformer, InstanceVotingClassifier
 from milkit.datasets import make_blood_smear_cohort
 from milkit.model_selection import GroupedSplit
 
@@ -67,35 +67,12 @@ if paper:
 else:
     shared |= {"learning_rate_init": 3e-3, "max_iter": 12}
 
-
-class InstanceVoting(ClassifierMixin, BaseEstimator):
-    """Give every instance the label of its bag, train on instances, and let them vote."""
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-
-    def fit(self, X, y):
-        instances, _ = X.flat()  # read as bags of one instance each
-        weight = np.repeat(1 / X.sizes, X.sizes)  # so that every sample counts the same
-        self.estimator_ = clone(self.estimator).fit(instances, np.repeat(y, X.sizes), weight)
-        self.classes_ = self.estimator_.classes_
-        return self
-
-    def predict_proba(self, X):
-        """Share of the votes."""
-        instances, offsets = X.flat()
-        votes = self.estimator_.predict(instances)[:, None] == self.classes_
-        return np.add.reduceat(votes, offsets[:-1], dtype=float) / X.sizes[:, None]
-
-    def predict(self, X):
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-
-# As many optimiser steps in an epoch as the others make: 16 samples are that many cells.
+# SIC counts every sample the same, however many cells it has, and makes as many optimiser steps in
+# an epoch as the others: 16 samples are that many cells.
 n_cells = int(16 * X.sizes.mean())
 of_single_cells = AttentionMILClassifier(pooling="mean", **{**shared, "batch_size": n_cells})
 networks = {
-    "SIC": InstanceVoting(of_single_cells),
+    "SIC": InstanceVotingClassifier(of_single_cells),
     "MIL + max": AttentionMILClassifier(pooling="max", **shared),
     "MIL + max + SIC": AttentionMILClassifier(pooling="max", auxiliary_decay=0.5, **shared),
     "MIL + attention + SIC": AttentionMILClassifier(auxiliary_decay=0.5, **shared),
@@ -127,8 +104,7 @@ splits = GroupedSplit(3, n_repeats=5, random_state=0).split(X, y)
 for number, (train, test) in enumerate(splits):
     for name, network in networks.items():
         model = make_pipeline(InstanceTransformer(StandardScaler()), clone(network))
-        inner = "estimator__random_state" if name == "SIC" else "random_state"
-        model[-1].set_params(**{inner: number})
+        model[-1].set_params(random_state=number)
         model.fit(X[train], y[train])
         rows.append({"network": name, "run": number // 3, **scores(model, X[test], y[test])})
 

@@ -15,13 +15,14 @@ are those of patients that it has never seen.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from milkit import AttentionMILClassifier, InstanceTransformer
+from milkit.base import split_by_bag
 from milkit.datasets import make_blood_smear_cohort
 from milkit.inspection import attention_weights, score_instances
+from milkit.metrics import instance_roc_auc_score, key_instance_hit_rate
 from milkit.model_selection import grouped_train_test_split
 
 X, y = make_blood_smear_cohort(
@@ -49,12 +50,15 @@ evidence = score_instances(model, X_test)
 weights = attention_weights(model, X_test)
 print("The attention weights of three samples sum to", *[f"{w.sum():.3f}" for w in weights[:3]])
 
-characteristic = np.split(X_test.instance_data["label"] > 0, np.cumsum(X_test.sizes)[:-1])
+# %%
+# The labels of the cells are used to judge, and for nothing else. Samples with one kind of cell
+# have no AUC and are left out of its mean.
+
+label = split_by_bag((X_test.instance_data["label"] > 0).astype(int), X_test)
 malignant = np.flatnonzero(y_test == 1)
-strongest = np.mean([characteristic[i][evidence[i].argmax()] for i in malignant])
-at_random = np.mean([characteristic[i].mean() for i in malignant])
-mixed = [i for i in malignant if 0 < characteristic[i].mean() < 1]
-ranking = np.mean([roc_auc_score(characteristic[i], evidence[i]) for i in mixed])
+strongest = key_instance_hit_rate(label, evidence)
+at_random = np.mean([label[i].mean() for i in malignant])
+ranking = instance_roc_auc_score(label, evidence)
 print(f"The strongest cell is a characteristic one in {strongest:.0%} of the malignant samples")
 print(f"(a cell drawn at random: {at_random:.0%}). AUC of the cells within a sample: {ranking:.2f}")
 
@@ -68,7 +72,7 @@ shown = np.concatenate([reactive, malignant[:20]])
 place = np.repeat(np.arange(len(shown)), X_test.sizes[shown])
 place = place + np.random.default_rng(0).uniform(-0.25, 0.25, len(place))
 values = np.concatenate([evidence[i] for i in shown])
-true = np.concatenate([characteristic[i] for i in shown])
+true = np.concatenate([label[i] for i in shown]) == 1
 ax.scatter(place[~true], values[~true], s=12, color="0.7", label="ordinary cell")
 ax.scatter(
     place[true], values[true], s=20, color="tab:orange", label="characteristic cell (never told)"
