@@ -175,18 +175,12 @@ ROWS = {
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(12, 4.4), layout="constrained", width_ratios=[5, 6]
 )
-boxes = left.boxplot(
-    [scores[kind] for kind in ROWS],
-    orientation="horizontal",
-    whis=(5, 95),
-    widths=0.6,
-    patch_artist=True,
-    showfliers=False,
-    medianprops={"color": "white", "linewidth": 2},
-    tick_labels=[label for label, _ in ROWS.values()],
-)
-for box, (_, colour) in zip(boxes["boxes"], ROWS.values(), strict=True):
-    box.set(facecolor=colour)
+for row, (kind, (_, colour)) in enumerate(ROWS.items()):
+    low, first, median, third, high = np.percentile(scores[kind], [5, 25, 50, 75, 95])
+    left.hlines(row, low, high, "0.2")
+    left.barh(row, third - first, 0.6, left=first, color=colour, edgecolor="0.2", zorder=2)
+    left.vlines(median, row - 0.3, row + 0.3, "white", linewidth=2, zorder=3)
+left.set_yticks(range(len(ROWS)), [label for label, _ in ROWS.values()])
 left.axvline(0, color="black", linestyle="--", linewidth=1)
 for text, side in [("dropped ← ", "right"), (" → kept", "left")]:
     left.text(0, 1.02, text, transform=left.get_xaxis_transform(), ha=side)
