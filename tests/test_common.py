@@ -66,6 +66,16 @@ INSTANCES = {
         cls(level="instance", n_estimators=2, **EARLY_STOPPING, **SMALL_NETWORK),
     ],
     "BagStatistics": lambda cls: [cls(), cls(["min", "median", 0.9, "size"])],
+    "ClinicalFusion": lambda cls: [
+        cls(InstanceVotingClassifier(), LogisticRegression(), covariates=[], cv=3),
+        cls(
+            make_pipeline(BagStatistics(), LogisticRegression()),
+            GaussianNB(),
+            covariates=[],
+            bag_features=["decision"],
+            cv=3,
+        ),
+    ],
     "InstanceTransformer": lambda cls: [
         cls(StandardScaler()),
         cls(StandardScaler(), weight="bag"),

@@ -21,8 +21,10 @@ SECTIONS = [
             "milkit.neural": ["AttentionMILClassifier", "AttentionMILRegressor"],
             "milkit.svm": ["MISVM"],
             "milkit.instance": ["InstanceVotingClassifier", "SelfTrainingMILClassifier"],
+            "milkit.fusion": ["ClinicalFusion"],
         },
         "guides": {
+            "ClinicalFusion": "/guide/fusion",
             "InstanceVotingClassifier": "/guide/instances",
             "SelfTrainingMILClassifier": "/guide/instances",
             "AttentionMILClassifier": "/guide/attention",
@@ -60,8 +62,11 @@ SECTIONS = [
                 "grouped_train_test_split",
                 "clinical_strata",
                 "group_permutation_test",
+                "fusion_ablation",
+                "FusionAblation",
             ]
         },
+        "guides": {"fusion_ablation": "/guide/fusion", "FusionAblation": "/guide/fusion"},
     },
     {
         "title": "Scores of patients, with intervals",

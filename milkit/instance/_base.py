@@ -184,8 +184,8 @@ class BaseInstanceClassifier(
         -------
         Xt : ndarray of shape (n_bags, 2 * n_classes)
             Counts for each class, then rates: the counts divided by the size of the bag. Those of
-            the bags that ``fit`` saw are too sure; to train a second classifier on them, count in
-            bags that were left out.
+            the bags that ``fit`` saw are too sure to train a second classifier on:
+            :class:`milkit.ClinicalFusion` counts out of fold.
         """
         bags, flat, offsets = self._read(X)
         counts = segment_sum(instance_votes(self.estimator_, flat), offsets)

@@ -1,0 +1,106 @@
+"""Clinical columns of mixed types as numbers, fitted on the training bags."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.preprocessing import OneHotEncoder
+
+
+class CovariateEncoder:
+    """Numbers as they are, with their missing values; categories as one column each.
+
+    Columns are found by name at prediction, in any order.
+    """
+
+    def fit(self, table):
+        """Learn types and categories.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_bags, n_covariates)
+        """
+        self.columns = list(table.columns)
+        self.numbers = [name for name in self.columns if _is_number(table[name])]
+        self.categories = [name for name in self.columns if name not in self.numbers]
+        dull = [name for name in self.columns if table[name].nunique(dropna=False) < 2]
+        if dull:
+            missing = [name for name in dull if table[name].isna().all()]
+            what = "all missing" if missing == dull else "constant, or missing everywhere"
+            warnings.warn(
+                f"The covariates {dull} are {what} in the training bags and tell nothing of any "
+                "bag. Leave them out, or look at how they were read.",
+                UserWarning,
+                stacklevel=5,  # the line that called ClinicalFusion.fit
+            )
+        if many := [name for name in self.categories if _has_many_values(table[name])]:
+            warnings.warn(
+                f"The covariates {many} are read as categories and have nearly as many values as "
+                "there are bags. If they are numbers, convert them, pandas.to_numeric(column).",
+                UserWarning,
+                stacklevel=5,
+            )
+        self.encoder = None
+        if self.categories:
+            self.encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+            self.encoder.fit(_as_text(table[self.categories]))
+        return self
+
+    def names(self):
+        """Names of the columns."""
+        if self.encoder is None:
+            return list(self.numbers)
+        return [*self.numbers, *self.encoder.get_feature_names_out(list(map(str, self.categories)))]
+
+    def transform(self, table):
+        """Numbers, shape (n_bags, n_columns); an unknown category is none of the known."""
+        absent = [name for name in self.columns if table is None or name not in table.columns]
+        if absent:
+            have = [] if table is None else list(table.columns)
+            raise ValueError(
+                f"X lacks the covariates {absent}, which were there in fit. It has {have}. Attach "
+                "them with X.with_columns(covariates=...), with missing values where unknown."
+            )
+        parts = [
+            np.column_stack(
+                [_numbers(table[n], n) for n in self.numbers] or [np.empty((len(table), 0))]
+            )
+        ]
+        if self.encoder is not None:
+            parts.append(self.encoder.transform(_as_text(table[self.categories])))
+        return np.hstack(parts)
+
+
+def _is_number(column):
+    if column.dtype != object:  # also bool
+        return pd.api.types.is_numeric_dtype(column)
+    # Numbers in a table of mixed types; text that reads as a number is a category.
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    return kind in ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
+
+
+def _has_many_values(column):
+    n_values = column.nunique()
+    return n_values > 10 and n_values > 0.5 * len(column)
+
+
+def _numbers(column, name):
+    try:
+        return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The covariate {name!r} held numbers in fit, and now: {error}."
+        ) from error
+
+
+def _as_text(table):
+    """Categories as strings, shape (n_bags, n_columns), a missing one as one of its own."""
+    columns = [[_text(value) for value in table[name]] for name in table.columns]
+    return np.array(columns, dtype=object).T
+
+
+def _text(value):
+    if pd.isna(value):
+        return "missing"
+    # A missing value elsewhere in the column makes 1.0 of 1.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

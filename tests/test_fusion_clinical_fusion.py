@@ -1,0 +1,689 @@
+"""ClinicalFusion against a table that is computed by hand with scikit-learn."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_val_score,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from milkit import (
+    AttentionMILClassifier,
+    BagArray,
+    BagStatistics,
+    ClinicalFusion,
+    InstanceTransformer,
+    InstanceVotingClassifier,
+)
+from milkit.exceptions import GroupLeakageError
+from milkit.fusion._bag_features import BagFeatures
+from milkit.model_selection import GroupedSplit
+
+
+def make_cohort(n_classes=2, n_bags=48, seed=0, shift=1.0):
+    """Two bags of each patient; patient 0 has bags of two labels."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat([f"p{i:02d}" for i in range(n_bags // 2)], 2)
+    code = np.repeat(np.arange(n_bags // 2) % n_classes, 2)
+    code[1] = 1
+    bags = [
+        rng.normal(size=(n, 3)) + shift * np.eye(3)[label]
+        for n, label in zip(rng.integers(2, 8, n_bags), code, strict=True)
+    ]
+    age = 60 + 5 * code + rng.normal(0, 8, n_bags)
+    age[4] = np.nan
+    table = pd.DataFrame({"age": age, "sex": rng.choice(["f", "m"], n_bags)})
+    y = np.array(["a", "b", "c"])[code]
+    return BagArray.from_list(bags, groups=groups, covariates=table), y
+
+
+def final():
+    return make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+
+
+def statistics():
+    return make_pipeline(BagStatistics(), StandardScaler(), LogisticRegression())
+
+
+def covariate_columns(X):
+    """Age, sex_f and sex_m."""
+    table = X.covariates
+    return np.column_stack([table["age"], table["sex"] == "f", table["sex"] == "m"])
+
+
+def table_by_hand(model, X, y, cv, groups, kinds):
+    """Out-of-fold columns of one estimator, fold by fold."""
+    columns = None
+    for train, test in cv.split(np.zeros(len(y)), y, groups):
+        fitted = clone(model).fit(X[train], y[train])
+        part = BagFeatures(fitted, X[train], kinds)(X[test])
+        columns = np.full((len(y), part.shape[1]), np.nan) if columns is None else columns
+        columns[test] = part
+    return columns
+
+
+# -- out of fold -----------------------------------------------------------------------------
+
+
+class Spy(ClassifierMixin, BaseEstimator):
+    """Notes, for each bag that it scores, which bags it was fitted on.
+
+    The first feature is the number of the bag.
+    """
+
+    calls = []
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.seen_ = {int(bag[0, 0]) for bag in X}
+        return self
+
+    def predict_proba(self, X):
+        numbers = [int(bag[0, 0]) for bag in X]
+        Spy.calls.append((self.seen_, numbers))
+        # What it memorised shows.
+        p = np.array([0.9 if i in self.seen_ else 0.1 for i in numbers])
+        return np.column_stack([1 - p, p])
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def numbered(X):
+    numbers = np.repeat(np.arange(len(X)), X.sizes)
+    flat, _ = X.flat()
+    return X.with_instances(np.column_stack([numbers, flat]))
+
+
+@pytest.mark.parametrize("source", ["inside X", "argument", "none", "GroupedSplit"])
+def test_no_model_scores_a_bag_of_a_group_that_it_saw(source):
+    X, y = make_cohort()
+    X = numbered(X)
+    groups = X.groups
+    if source in ("argument", "none"):
+        X = X.with_columns(groups=None)
+    cv = GroupedSplit(GroupKFold(4)) if source == "GroupedSplit" else 4
+    own = np.arange(len(X)) if source == "none" else groups
+    Spy.calls.clear()
+    model = ClinicalFusion(Spy(), GaussianNB(), covariates=[], cv=cv, random_state=0)
+    table = model.fit_transform(X, y, groups=groups if source == "argument" else None)
+    scored = []
+    for seen, numbers in Spy.calls:
+        if len(seen) == len(X):
+            continue
+        assert not set(own[sorted(seen)]) & set(own[numbers])
+        scored += numbers
+    assert sorted(scored) == list(range(len(X)))
+    np.testing.assert_array_equal(table, np.full((len(X), 1), 0.1))
+    # The models that score new bags saw everything.
+    np.testing.assert_array_equal(model.transform(X), np.full((len(X), 1), 0.9))
+    assert [fitted.seen_ for fitted in model.estimators_] == [set(range(len(X)))]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    ("estimator", "kinds"),
+    [
+        (InstanceVotingClassifier(voting="mean"), ["probability", "rate", "count", "quantiles"]),
+        (statistics(), ["decision"]),
+        (
+            make_pipeline(InstanceTransformer(StandardScaler()), InstanceVotingClassifier()),
+            ["quantiles", "rate"],
+        ),
+    ],
+)
+def test_table_and_second_level_by_hand(estimator, kinds, n_classes):
+    X, y = make_cohort(n_classes)
+    new, _ = make_cohort(n_classes, seed=1)
+    cv = GroupKFold(4)
+    model = ClinicalFusion(estimator, final(), bag_features=kinds, cv=cv)
+    table = model.fit_transform(X, y)
+    columns = table_by_hand(estimator, X, y, cv, X.groups, kinds)
+    expected = np.hstack([columns, covariate_columns(X)])
+    np.testing.assert_allclose(table, expected, rtol=1e-6, atol=1e-9)
+    # The second level is fitted on this table.
+    second = final().fit(expected, y)
+    whole = BagFeatures(clone(estimator).fit(X, y), X, kinds)
+    rows = np.hstack([whole(new), covariate_columns(new)])
+    np.testing.assert_allclose(model.transform(new), rows, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(model.predict_proba(new), second.predict_proba(rows), rtol=1e-5)
+    np.testing.assert_allclose(
+        model.decision_function(new), second.decision_function(rows), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_array_equal(model.predict(new), second.predict(rows))
+    assert model.bag_features_ == [tuple(kinds)]
+    assert list(model.get_feature_names_out()[-3:]) == ["age", "sex_f", "sex_m"]
+    assert len(model.get_feature_names_out()) == table.shape[1]
+
+
+def test_several_estimators():
+    X, y = make_cohort()
+    members = [("votes", InstanceVotingClassifier()), ("means", statistics())]
+    model = ClinicalFusion(members, final(), cv=GroupKFold(4), random_state=0)
+    table = model.fit_transform(X, y)
+    kinds = [("probability", "rate", "count", "quantiles"), ("probability",)]
+    assert model.bag_features_ == kinds
+    parts = [
+        table_by_hand(member, X, y, GroupKFold(4), X.groups, kind)
+        for (_, member), kind in zip(members, kinds, strict=True)
+    ]
+    np.testing.assert_allclose(
+        table, np.hstack([*parts, covariate_columns(X)]), rtol=1e-6, atol=1e-9
+    )
+    names = model.get_feature_names_out()
+    assert list(names[[0, 1, 6]]) == [
+        "votes__probability_b",
+        "votes__rate_b",
+        "means__probability_b",
+    ]
+    assert not hasattr(members[0][1], "classes_")
+
+
+def test_no_estimators_is_the_second_level_on_the_covariates():
+    X, y = make_cohort()
+    model = ClinicalFusion([], final()).fit(X, y)
+    second = final().fit(covariate_columns(X), y)
+    np.testing.assert_allclose(
+        model.predict_proba(X), second.predict_proba(covariate_columns(X)), rtol=1e-7
+    )
+    assert model.estimators_ == []
+    assert list(model.get_feature_names_out()) == ["age", "sex_f", "sex_m"]
+
+
+def test_without_passthrough_the_second_level_sees_bags_only():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), final(), passthrough=False, random_state=0)
+    assert model.fit_transform(X, y).shape == (48, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is lacking
+        model.fit(X.with_columns(covariates=None), y)
+    with pytest.raises(ValueError, match="neither estimators nor covariates"):
+        ClinicalFusion([], passthrough=False).fit(X, y)
+
+
+def test_number_of_folds_is_stratified_and_whole():
+    X, y = make_cohort()
+    Spy.calls.clear()
+    ClinicalFusion(Spy(), GaussianNB(), covariates=[], cv=3, random_state=0).fit(numbered(X), y)
+    tests = [numbers for seen, numbers in Spy.calls if len(seen) < len(X)]
+    assert len(tests) == 3
+    for numbers in tests:
+        assert np.all(np.bincount(np.unique(y, return_inverse=True)[1][numbers]) >= 6)
+
+
+# -- the second level ------------------------------------------------------------------------
+
+
+def test_default_second_level():
+    xgboost = pytest.importorskip("xgboost")
+    X, y = make_cohort()
+    keep = np.flatnonzero((y == "a") | (np.arange(48) % 3 > 0))  # classes of different size
+    X, y = X[keep], y[keep]
+    model = ClinicalFusion(statistics(), random_state=0)
+    table = model.fit_transform(X, y)
+    code = (y == "b").astype(int)
+    ratio = np.sum(code == 0) / np.sum(code == 1)
+    assert ratio != 1
+    assert isinstance(model.final_estimator_, xgboost.XGBClassifier)
+    assert model.final_estimator_.scale_pos_weight == pytest.approx(ratio)
+    second = xgboost.XGBClassifier(
+        n_estimators=100, learning_rate=0.1, scale_pos_weight=ratio, n_jobs=1, random_state=0
+    ).fit(table, code)
+    rows = model.transform(X)
+    np.testing.assert_allclose(model.predict_proba(X), second.predict_proba(rows), rtol=1e-5)
+    importances = model.feature_importances_
+    assert importances.shape == (len(model.get_feature_names_out()),)
+    np.testing.assert_allclose(importances, second.feature_importances_, rtol=1e-5)
+    assert not hasattr(model, "decision_function")
+    assert set(model.predict(X)) <= {"a", "b"}
+    # Weights count in the ratio.
+    weight = np.where(code == 1, 3.0, 1.0)
+    model.fit(X, y, sample_weight=weight)
+    assert model.final_estimator_.scale_pos_weight == pytest.approx(ratio / 3)
+
+
+def test_default_second_level_with_three_classes():
+    pytest.importorskip("xgboost")
+    X, y = make_cohort(3)
+    model = ClinicalFusion(statistics(), random_state=0).fit(X, y)
+    assert model.predict_proba(X).shape == (48, 3)
+    assert model.score(X, y) > 0.6
+
+
+def test_methods_of_the_second_level():
+    X, y = make_cohort()
+    imputed = make_pipeline(SimpleImputer(), LinearSVC())
+    model = ClinicalFusion(statistics(), imputed, random_state=0)
+    assert not hasattr(model, "predict_proba")
+    model.fit(X, y)
+    assert model.decision_function(X).shape == (48,)
+    assert not hasattr(model, "predict_proba")
+    assert not hasattr(model, "feature_importances_")
+    forest = ClinicalFusion(statistics(), RandomForestClassifier(5), random_state=0).fit(X, y)
+    assert forest.feature_importances_.sum() == pytest.approx(1)
+
+
+def test_sample_weight_reaches_both_levels():
+    X, y = make_cohort()
+    weight = np.random.default_rng(0).uniform(0.5, 3, len(y))
+    inner, cv = (
+        make_pipeline(InstanceTransformer(StandardScaler()), InstanceVotingClassifier()),
+        GroupKFold(4),
+    )
+    model = ClinicalFusion(inner, final(), bag_features=["probability"], cv=cv)
+    table = model.fit_transform(X, y, sample_weight=weight)
+    columns = np.empty((len(y), 1))
+    for train, test in cv.split(np.zeros(len(y)), y, X.groups):
+        w = weight[train]
+        scaler = InstanceTransformer(StandardScaler()).fit(X[train], sample_weight=w)
+        last = InstanceVotingClassifier().fit(scaler.transform(X[train]), y[train], sample_weight=w)
+        columns[test, 0] = last.predict_proba(scaler.transform(X[test]))[:, 1]
+    expected = np.hstack([columns, covariate_columns(X)])
+    np.testing.assert_allclose(table, expected, rtol=1e-6)
+    second = final().fit(
+        expected, y, standardscaler__sample_weight=weight, logisticregression__sample_weight=weight
+    )
+    rows = model.transform(X)
+    np.testing.assert_allclose(model.predict_proba(X), second.predict_proba(rows), rtol=1e-5)
+    assert not np.allclose(table, clone(model).fit_transform(X, y), equal_nan=True)
+    unweighted = ClinicalFusion(inner, KNeighborsClassifier(), covariates=[])
+    with pytest.raises(ValueError, match=r"KNeighborsClassifier.fit takes no sample_weight"):
+        unweighted.fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match=r"no bag of class \['b'\] with a weight above 0"):
+        model.fit(X, y, sample_weight=(y == "a").astype(float))
+
+
+# -- containers and columns ------------------------------------------------------------------
+
+
+def frame(X):
+    column = np.empty(len(X), dtype=object)
+    column[:] = X.to_list()
+    return X.covariates.assign(patient=X.groups, cells=column, label_="never used")
+
+
+def test_data_frame_with_arrays():
+    X, y = make_cohort()
+    model = ClinicalFusion(InstanceVotingClassifier(), final(), cv=4, random_state=0)
+    expected = clone(model).fit_transform(X, y)
+    named = clone(model).set_params(covariates=["age", "sex"], group="patient")
+    df = frame(X)
+    np.testing.assert_allclose(named.fit_transform(df, y), expected)
+    shuffled = df[["cells", "sex", "label_", "patient", "age"]]
+    np.testing.assert_allclose(named.transform(shuffled), named.transform(X))
+    # Only fit needs the groups.
+    np.testing.assert_allclose(named.transform(df.drop(columns="patient")), named.transform(X))
+    with pytest.raises(ValueError, match="'sex'"):
+        named.predict(df.drop(columns="sex"))
+    with pytest.raises(ValueError, match="Unknown group column 'patient'"):
+        clone(named).fit(df.drop(columns="patient"), y)
+    # What is not named is no feature.
+    few = clone(named).set_params(covariates=["age"]).fit(df, y)
+    assert few.get_feature_names_out()[-1] == "age"
+    with pytest.warns(UserWarning, match="X has no covariates"):
+        none = clone(named).set_params(covariates=None).fit(df, y)
+    assert all(name.startswith("bags__") for name in none.get_feature_names_out())
+
+
+def test_data_frame_of_numbers():
+    X, y = make_cohort()
+    means = BagStatistics(["mean"]).fit_transform(X)
+    df = pd.DataFrame(means, columns=["f0", "f1", "f2"]).assign(
+        age=X.covariates["age"], patient=np.arange(48) // 2
+    )
+    model = ClinicalFusion(
+        InstanceVotingClassifier(), final(), covariates=["age"], group="patient", random_state=0
+    ).fit(df, y)
+    assert list(model.feature_names_in_) == ["f0", "f1", "f2"]
+    np.testing.assert_allclose(model.predict_proba(df[df.columns[::1]]), model.predict_proba(df))
+    del df["patient"]
+    assert model.predict(df).shape == (48,)
+
+
+def test_covariates_by_name():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), final(), random_state=0).fit(X, y)
+    expected = model.predict_proba(X)
+    table = X.covariates
+    other = X.with_columns(covariates=table[["sex", "age"]].assign(weight=1.0))
+    np.testing.assert_allclose(model.predict_proba(other), expected)
+    text = [None if np.isnan(age) else str(age) for age in table["age"]]
+    texts = X.with_columns(covariates=table.assign(age=text))
+    np.testing.assert_allclose(model.predict_proba(texts), expected)
+    unknown = X.with_columns(covariates=table.assign(sex="x"))
+    np.testing.assert_array_equal(model.transform(unknown)[:, -2:], 0)
+    lacking = X.with_columns(covariates=table[["age"]])
+    with pytest.raises(ValueError, match=r"X lacks the covariates \['sex'\]"):
+        model.predict(lacking)
+    with pytest.raises(ValueError, match=r"X lacks the covariates \['age', 'sex'\]"):
+        model.predict(X.to_list())
+
+
+def test_chosen_covariates():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), final(), covariates=["sex"], random_state=0).fit(X, y)
+    assert list(model.get_feature_names_out()[1:]) == ["sex_f", "sex_m"]
+    # Others may be lacking.
+    model.predict(X.with_columns(covariates=X.covariates[["sex"]]))
+    with pytest.raises(ValueError, match=r"covariates names \['weight'\], which X does not have"):
+        ClinicalFusion(statistics(), covariates=["sex", "weight"]).fit(X, y)
+    with pytest.raises(ValueError, match="X is a list without columns"):
+        ClinicalFusion(statistics(), covariates=["sex"]).fit(X.to_list(), y)
+    with pytest.raises(ValueError, match=r"The 'covariates' parameter .* must be an array-like"):
+        ClinicalFusion(statistics(), covariates="sex").fit(X, y)
+    none = ClinicalFusion(statistics(), final(), covariates=[], random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert none.fit_transform(X, y).shape == (48, 1)
+
+
+def test_categories_are_those_of_the_training_bags():
+    X, y = make_cohort()
+    sex = X.covariates["sex"].to_numpy(dtype=object, copy=True)
+    sex[40:] = "other"
+    X = X.with_columns(covariates={"sex": sex})
+    model = ClinicalFusion(statistics(), final(), random_state=0).fit(X[:40], y[:40])
+    assert list(model.get_feature_names_out()[1:]) == ["sex_f", "sex_m"]
+    np.testing.assert_array_equal(model.transform(X)[40:, 1:], 0)
+
+
+def test_missing_numbers_pass():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), HistGradientBoostingClassifier(), random_state=0)
+    table = model.fit_transform(X, y)
+    np.testing.assert_array_equal(table[:, 1], X.covariates["age"])
+    assert np.isnan(table[4, 1])
+    with pytest.raises(ValueError, match="NaN"):
+        ClinicalFusion(statistics(), LogisticRegression(), random_state=0).fit(X, y)
+
+
+def test_warnings_point_at_the_line_that_called_fit():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), final(), random_state=0)
+    with pytest.warns(UserWarning, match=r"X has no covariates.*with_columns") as caught:
+        model.fit(X.with_columns(covariates=None), y)
+    assert {warning.filename for warning in caught} == {__file__}
+    assert model.predict_proba(X).shape == (48, 2)
+    dull = X.with_columns(covariates=X.covariates.assign(site="here"))
+    with pytest.warns(UserWarning, match=r"\['site'\] are constant") as caught:
+        model.fit(dull, y)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_covariate_that_is_y_is_refused(coded):
+    X, y = make_cohort()
+    leak = (y == "b").astype(float) if coded else y
+    with pytest.raises(ValueError, match="'outcome' is identical to y"):
+        ClinicalFusion(statistics()).fit(X.with_columns(covariates={"outcome": leak}), y)
+
+
+# -- folds -----------------------------------------------------------------------------------
+
+
+def test_folds_that_are_refused():
+    X, y = make_cohort()
+    few = X.with_columns(groups=np.arange(48) // 16)
+    with pytest.raises(ValueError, match=r"cv=5 folds were asked for, and there are 3 groups"):
+        ClinicalFusion(statistics(), final()).fit(few, y)
+    ClinicalFusion(statistics(), final(), cv=3, random_state=0).fit(few, y)
+    divided = StratifiedKFold(4, shuffle=True, random_state=0)
+    with pytest.raises(GroupLeakageError, match="cv divides group 'p"):
+        ClinicalFusion(statistics(), cv=divided).fit(X, y)
+    with pytest.raises(ValueError, match="cv must test each bag once"):
+        ClinicalFusion(statistics(), cv=ShuffleSplit(3, random_state=0)).fit(X, y)
+    with pytest.raises(GroupLeakageError, match="disagree"):
+        ClinicalFusion(statistics()).fit(X, y, groups=np.arange(48))
+    one = X.with_columns(groups=np.where(y == "b", 99, np.arange(48)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn says that the class has few members
+        with pytest.raises(ValueError, match=r"no bag of class \['b'\]"):
+            ClinicalFusion(statistics(), cv=3).fit(one, y)
+
+
+def test_folds_as_a_list_and_other_splitters():
+    X, y = make_cohort()
+    X = X.with_columns(groups=None)
+    cv = KFold(4, shuffle=True, random_state=0)
+    model = ClinicalFusion(statistics(), final(), cv=cv)
+    expected = model.fit_transform(X, y)
+    listed = clone(model).set_params(cv=list(cv.split(np.zeros(48))))
+    np.testing.assert_array_equal(listed.fit_transform(X, y), expected)
+
+
+def test_groups_reach_splits_inside_the_estimators():
+    X, y = make_cohort()
+    network = AttentionMILClassifier(
+        hidden_layer_sizes=(4,), attention_dim=4, max_iter=3, early_stopping=True, random_state=0
+    )
+    model = ClinicalFusion(network, final(), bag_features=["probability"], random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inside = clone(model).fit_transform(X, y)
+        passed = clone(model).fit_transform(X.with_columns(groups=None), y, groups=X.groups)
+    np.testing.assert_array_equal(inside, passed)
+
+
+# -- with scikit-learn's tools ---------------------------------------------------------------
+
+
+def test_random_state_and_jobs():
+    X, y = make_cohort()
+    members = [
+        ("votes", InstanceVotingClassifier(RandomForestClassifier(3))),
+        ("means", statistics()),
+    ]
+    model = ClinicalFusion(members, RandomForestClassifier(5), cv=3, random_state=0)
+    first = clone(model).fit(X, y)
+    for n_jobs in (1, 2):
+        again = clone(model).set_params(n_jobs=n_jobs)
+        np.testing.assert_array_equal(again.fit_transform(X, y), clone(model).fit_transform(X, y))
+        np.testing.assert_array_equal(again.predict_proba(X), first.predict_proba(X))
+    other = clone(model).set_params(random_state=1).fit(X, y)
+    assert not np.array_equal(other.predict_proba(X), first.predict_proba(X))
+
+
+def test_clone_and_pickle():
+    X, y = make_cohort()
+    estimator = statistics()
+    model = ClinicalFusion(estimator, final(), random_state=0)
+    fitted = clone(model).fit(X, y)
+    assert not hasattr(model, "estimators_")
+    assert not hasattr(estimator[-1], "classes_")
+    loaded = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
+    np.testing.assert_array_equal(loaded.get_feature_names_out(), fitted.get_feature_names_out())
+    # The bags are not kept.
+    marked = X.with_instances(X.flat()[0].astype(np.float64))
+    assert marked.flat()[0].tobytes() not in pickle.dumps(clone(model).fit(marked, y))
+
+
+def test_search_over_both_levels():
+    X, y = make_cohort()
+    model = ClinicalFusion(
+        InstanceVotingClassifier(LogisticRegression()), final(), cv=3, random_state=0
+    )
+    grid = {"estimator__estimator__C": [1e-6, 1.0], "bag_features": ["auto", ["rate"]]}
+    cv = GroupedSplit(GroupKFold(3))
+    search = GridSearchCV(model, grid, cv=cv, scoring="roc_auc", error_score="raise").fit(X, y)
+    for params, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
+        by_hand = cross_val_score(clone(model).set_params(**params), X, y, cv=cv, scoring="roc_auc")
+        assert by_hand.mean() == pytest.approx(score)
+    assert search.predict(X).shape == (48,)
+
+
+def test_metadata_routing():
+    X, y = make_cohort()
+    bare = X.with_columns(groups=None)
+    model = ClinicalFusion(statistics(), final(), cv=3, random_state=0)
+    expected = clone(model).fit(X, y).predict_proba(X)
+    weight = np.linspace(0.5, 2, 48)
+    weighted = clone(model).fit(X, y, sample_weight=weight).predict_proba(X)
+    with sklearn.config_context(enable_metadata_routing=True):
+        got = make_pipeline(clone(model)).fit(bare, y, groups=X.groups)
+        np.testing.assert_allclose(got.predict_proba(X), expected)
+        asked = clone(model).set_fit_request(sample_weight=True)
+        got = make_pipeline(asked).fit(bare, y, groups=X.groups, sample_weight=weight)
+        np.testing.assert_allclose(got.predict_proba(X), weighted)
+        params = {"groups": X.groups}
+        scores = cross_val_score(model, bare, y, cv=GroupKFold(3), params=params)
+    by_hand = cross_val_score(model, X, y, groups=X.groups, cv=GroupKFold(3))
+    np.testing.assert_allclose(scores, by_hand)
+
+
+def test_set_output():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), final(), random_state=0).set_output(transform="pandas")
+    table = model.fit_transform(X, y)
+    assert isinstance(table, pd.DataFrame)
+    assert list(table.columns) == ["bags__probability_b", "age", "sex_f", "sex_m"]
+    assert list(model.transform(X).columns) == list(table.columns)
+    with sklearn.config_context(transform_output="pandas"):
+        again = clone(model).fit_transform(X, y)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_progress(capsys):
+    X, y = make_cohort()
+    ClinicalFusion(statistics(), final(), cv=3, verbose=1).fit(X, y)
+    assert "ClinicalFusion, models" in capsys.readouterr().err
+
+
+# -- what it refuses -------------------------------------------------------------------------
+
+
+class OnlyLabels(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+class Embedding(TransformerMixin, OnlyLabels):
+    def transform(self, X):
+        return np.zeros((len(X), 2))
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"estimator": OnlyLabels()}, TypeError, "neither predict_proba nor decision_function"),
+        ({"estimator": Embedding()}, TypeError, "embeddings are not taken"),
+        ({"estimator": [("a", OnlyLabels())]}, TypeError, r"Estimator 'a' \(OnlyLabels\)"),
+        ({"estimator": [statistics()]}, ValueError, "a list of \\(name, classifier\\)"),
+        (
+            {"estimator": [("a", statistics())] * 2},
+            ValueError,
+            "names of the estimators must differ",
+        ),
+        ({"estimator": "votes"}, ValueError, "The 'estimator' parameter"),
+        ({"final_estimator": "forest"}, ValueError, "The 'final_estimator' parameter"),
+        ({"bag_features": ["embedding"]}, ValueError, "Embeddings are refused"),
+        ({"bag_features": []}, ValueError, "bag_features must be 'auto' or a list"),
+        ({"bag_features": "rate"}, ValueError, "The 'bag_features' parameter"),
+        ({"bag_features": ["spread"]}, ValueError, r"does not give \['spread'\]"),
+        ({"bag_features": ["rate", "probability"]}, ValueError, r"does not give \['rate'\]"),
+        ({"cv": 1}, ValueError, "The 'cv' parameter"),
+    ],
+)
+def test_wrong_parameters(params, error, message):
+    X, y = make_cohort()
+    with pytest.raises(error, match=message):
+        ClinicalFusion(**{"estimator": statistics(), "final_estimator": final(), **params}).fit(
+            X, y
+        )
+
+
+def test_wrong_input():
+    X, y = make_cohort()
+    model = ClinicalFusion(statistics(), final())
+    with pytest.raises(ValueError, match="only one class, 'a'"):
+        model.fit(X, ["a"] * 48)
+    with pytest.raises(ValueError, match="y has 3 labels, but X has 48 bags"):
+        model.fit(X, y[:3])
+    with pytest.raises(ValueError, match="sample_weight has 2 entries"):
+        model.fit(X, y, sample_weight=[1, 2])
+    model.fit(X, y)
+    with pytest.raises(ValueError, match="X has 4 features"):
+        model.predict(BagArray.from_list([np.zeros((2, 4))], covariates=X.covariates[:1]))
+
+
+def test_the_caller_s_columns_are_not_changed():
+    X, y = make_cohort()
+    before, flat = X.covariates.copy(), X.flat()[0].copy()
+    ClinicalFusion(statistics(), final(), random_state=0).fit(X, y).predict(X)
+    pd.testing.assert_frame_equal(X.covariates, before)
+    np.testing.assert_array_equal(X.flat()[0], flat)
+
+
+# -- why out of fold -------------------------------------------------------------------------
+
+
+def test_bags_of_noise_do_not_drown_the_covariates():
+    base = make_pipeline(BagStatistics(), KNeighborsClassifier(1))
+    second = make_pipeline(StandardScaler(), LogisticRegression())
+    scores = {"clinical": [], "fusion": [], "leaky": []}
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        y = np.arange(80) % 2
+        age = y + rng.normal(0, 0.7, 80)
+        X = BagArray.from_list([rng.normal(size=(5, 3)) for _ in y], covariates={"age": age})
+        train, test = np.arange(40), np.arange(40, 80)
+
+        def auc(p, test=test, y=y):
+            return roc_auc_score(y[test], p[:, 1])
+
+        fitted = clone(base).fit(X[train], y[train])
+        rows = np.column_stack([fitted.predict_proba(X)[:, 1], age])
+        leaky = clone(second).fit(rows[train], y[train])
+        scores["leaky"].append(auc(leaky.predict_proba(rows[test])))
+        for name, estimator in (("clinical", []), ("fusion", base)):
+            model = ClinicalFusion(estimator, second, random_state=0).fit(X[train], y[train])
+            scores[name].append(auc(model.predict_proba(X[test])))
+    mean = {name: np.mean(values) for name, values in scores.items()}
+    assert mean["clinical"] > 0.75
+    assert mean["fusion"] >= mean["clinical"] - 0.05
+    assert mean["leaky"] < mean["clinical"] - 0.08
+
+
+def test_bags_and_covariates_together_are_better_than_each():
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    bags = [rng.normal(0.4 * label, size=(5, 2)) for label in y]
+    X = BagArray.from_list(bags, covariates={"age": y + rng.normal(size=200)})
+    second = make_pipeline(StandardScaler(), LogisticRegression())
+    aucs = {}
+    for name, params in {
+        "both": {},
+        "bags": {"passthrough": False},
+        "clinical": {"estimator": []},
+        "chance": {"estimator": DummyClassifier(), "passthrough": False},
+    }.items():
+        model = ClinicalFusion(statistics(), second, random_state=0).set_params(**params)
+        model.fit(X[:100], y[:100])
+        aucs[name] = roc_auc_score(y[100:], model.predict_proba(X[100:])[:, 1])
+    assert aucs["chance"] == 0.5
+    assert aucs["both"] > max(aucs["bags"], aucs["clinical"]) > 0.6
