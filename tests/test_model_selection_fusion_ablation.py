@@ -255,7 +255,7 @@ def test_plot():
     assert found.plot(given) is given
     ax = found.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ROWS
-    assert ax.get_xlabel() == "roc_auc, mean of test folds, 95% interval over 30"
+    assert ax.get_xlabel() == "roc_auc, mean of test folds, 95% interval over 30 groups"
     line = ax.containers[0].lines[0]
     np.testing.assert_allclose(line.get_xdata(orig=False), found.scores["value"])
     plt.close("all")

@@ -10,6 +10,7 @@ from milkit.utils._segments import segment_quantile, segment_sort, segment_sum
 BAG_FEATURES = ("probability", "decision", "rate", "count", "quantiles", "spread")
 # Shares of the instances of a bag below the quantiles of their evidence.
 QUANTILES = (0.5, 0.9, 1.0)
+_EVIDENCE = ("evidence_q50", "evidence_q90", "evidence_largest")
 
 
 class BagFeatures:
@@ -38,7 +39,8 @@ class BagFeatures:
 
     def names(self):
         """Names of the columns."""
-        return [name for kind in self.kinds for name in getattr(self, f"_{kind}_names")()]
+        columns = [c for kind in self.kinds for c in (_EVIDENCE if kind == "quantiles" else [kind])]
+        return [f"{column}_{label}" for column in columns for label in self._labels()]
 
     def __call__(self, X):
         """Columns for bags, shape (n_bags, n_columns)."""
@@ -55,24 +57,12 @@ class BagFeatures:
         """Of two classes the second says all."""
         return self.classes[1:] if len(self.classes) == 2 else self.classes
 
-    def _probability_names(self):
-        return [f"probability_{label}" for label in self._labels()]
-
     def _probability(self, X):
         return np.asarray(self.estimator.predict_proba(X))[:, -len(self._labels()) :]
-
-    def _decision_names(self):
-        return [f"decision_{label}" for label in self._labels()]
 
     def _decision(self, X):
         mean, deviation = self.scales["decision"]
         return (_decisions(self.estimator, X) - mean) / deviation
-
-    def _rate_names(self):
-        return [f"rate_{label}" for label in self._labels()]
-
-    def _count_names(self):
-        return [f"count_{label}" for label in self._labels()]
 
     def _count(self, X):
         # An instance that a filter dropped has NaN, which is no label.
@@ -80,18 +70,11 @@ class BagFeatures:
         votes = labels[:, None] == self._labels()
         return segment_sum(votes, offsets_of(X.sizes))
 
-    def _quantiles_names(self):
-        shares = ["largest" if q == 1 else f"q{q:.0%}".replace("%", "") for q in QUANTILES]
-        return [f"evidence_{share}_{label}" for share in shares for label in self._labels()]
-
     def _quantiles(self, X):
         mean, deviation = self.scales["quantiles"]
         values, offsets = _evidence(self.estimator, X)
         ordered = segment_sort((values - mean) / deviation, offsets)
         return np.hstack([segment_quantile(ordered, offsets, q) for q in QUANTILES])
-
-    def _spread_names(self):
-        return [f"spread_{label}" for label in self._labels()]
 
     def _spread(self, X):
         last, X = _last_step(self.estimator, X)

@@ -5,20 +5,18 @@ from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.bags import BagArray
 from milkit.base import BagClassifierMixin, BagMixin
-from milkit.exceptions import GroupLeakageError
 from milkit.fusion._bag_features import BAG_FEATURES, BagFeatures, chosen
 from milkit.fusion._covariates import CovariateEncoder
+from milkit.model_selection._folds import whole_group_folds
 from milkit.utils._containers import is_frame
-from milkit.utils._inner_fit import weight_names
+from milkit.utils._inner_fit import fit_inside
 from milkit.utils._random import seeded_clone, seeds_from
 from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
 
@@ -28,18 +26,12 @@ __all__ = ["ClinicalFusion"]
 _WITHOUT_WEIGHTS = "Use an estimator that takes it, or no sample_weight."
 
 
-def _fit(estimator, X, y, weight):
-    fit_params = {}
-    if weight is not None:
-        fit_params = dict.fromkeys(weight_names(estimator, _WITHOUT_WEIGHTS), weight)
-    with config_context(enable_metadata_routing=False):  # steps have requested nothing
-        return estimator.fit(X, y, **fit_params)
-
-
 def _fit_member(estimator, X, y, weight, train, test, kinds):
     """A fitted clone, its features for the training bags' scale, and those of the test bags."""
-    _fit(estimator, X[train], y[train], None if weight is None else weight[train])
-    features = BagFeatures(estimator, X[train], chosen(estimator, X[train], kinds))
+    own = X[train].with_columns()  # gathered once, for the fit and for the scale
+    weight = None if weight is None else weight[train]
+    fit_inside(estimator, own, y[train], weight=weight, instead=_WITHOUT_WEIGHTS)
+    features = BagFeatures(estimator, own, chosen(estimator, own, kinds))
     return features, features(X[test]) if len(test) else None
 
 
@@ -260,10 +252,10 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         counted = np.ones(len(bags), dtype=bool) if weight is None else weight > 0
         folds = self._folds(bags, encoded, groups, fold_seed, counted)
         self._covariates = self._encoder(bags)
-        bag_columns = self._first_level(members, kinds, bags, y, weight, folds, seeds)
-        table = self._table(bag_columns, bags)
+        columns = self._first_level(members, kinds, bags, y, weight, folds, seeds)
+        table = self._table(columns, bags)
         self.final_estimator_ = self._final(encoded, weight, final_seed)
-        _fit(self.final_estimator_, table, encoded, weight)
+        fit_inside(self.final_estimator_, table, encoded, weight=weight, instead=_WITHOUT_WEIGHTS)
         return table
 
     def _members(self):
@@ -346,37 +338,14 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         return CovariateEncoder().fit(table)
 
     def _folds(self, bags, encoded, groups, seed, counted):
-        codes = (
-            np.arange(len(bags)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        )
-        splitter = self.cv
-        if isinstance(splitter, Integral) or splitter is None:
-            n_splits, n_groups = splitter or 5, len(np.unique(codes))
-            if n_groups < n_splits:
-                raise ValueError(
-                    f"cv={n_splits} folds were asked for, and there are {n_groups} groups. Use "
-                    f"cv={n_groups} or less, down to 2."
-                )
-            splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-        splitter = check_cv(splitter, encoded, classifier=True)
-        with warnings.catch_warnings():  # whether groups are divided is checked below
-            warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
-            splits = splitter.split(bags, encoded, codes)
-            folds = [(np.asarray(train), np.asarray(test)) for train, test in splits]
+        _, folds = whole_group_folds(self.cv, bags, encoded, groups, seed)
         tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(bags))
         if np.any(tested != 1):
             raise ValueError(
                 f"cv must test each bag once; bag {int(np.argmax(tested != 1))} is tested "
                 f"{tested[tested != 1][0]} times. Use K folds, not shuffled splits or repetitions."
             )
-        for train, test in folds:
-            shared = np.intersect1d(codes[train], codes[test])
-            if len(shared):
-                name = np.unique(groups).tolist()[shared[0]]
-                raise GroupLeakageError(
-                    f"cv divides group {name!r} between training and test bags. Use GroupedSplit, "
-                    "or a number."
-                )
+        for train, _ in folds:
             absent = np.setdiff1d(encoded, encoded[train][counted[train]])
             if len(absent):
                 raise ValueError(
@@ -411,12 +380,13 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         self.estimators_ = [features.estimator for features in self._features]
         self.bag_features_ = [features.kinds for features in self._features]
         self._names = [name for name, _ in members]
-        return np.hstack([np.empty((len(bags), 0)), *columns])
+        return columns
 
-    def _table(self, bag_columns, bags):
-        if self._covariates is None:
-            return bag_columns
-        return np.hstack([bag_columns, self._covariates.transform(bags.covariates)])
+    def _table(self, columns, bags):
+        """The rows of the second level, from the columns of each estimator."""
+        if self._covariates is not None:
+            columns = [*columns, self._covariates.transform(bags.covariates)]
+        return np.hstack(columns)
 
     def _final(self, encoded, weight, seed):
         if self.final_estimator is not None:
@@ -432,8 +402,7 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
     def _rows(self, X):
         check_is_fitted(self)
         bags = self._validated(X, reset=False)
-        columns = [features(bags) for features in self._features]
-        return self._table(np.hstack([np.empty((len(bags), 0)), *columns]), bags)
+        return self._table([features(bags) for features in self._features], bags)
 
     def transform(self, X):
         """The table of the second level.
@@ -522,8 +491,3 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         """ndarray of shape (n_columns,) : Importance of each column to the second level."""
         check_is_fitted(self)
         return self.final_estimator_.feature_importances_
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = False
-        return tags

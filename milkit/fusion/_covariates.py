@@ -61,11 +61,7 @@ class CovariateEncoder:
                 f"X lacks the covariates {absent}, which were there in fit. It has {have}. Attach "
                 "them with X.with_columns(covariates=...), with missing values where unknown."
             )
-        parts = [
-            np.column_stack(
-                [_numbers(table[n], n) for n in self.numbers] or [np.empty((len(table), 0))]
-            )
-        ]
+        parts = [_numbers(table[name], name)[:, None] for name in self.numbers]
         if self.encoder is not None:
             parts.append(self.encoder.transform(_as_text(table[self.categories])))
         return np.hstack(parts)

@@ -4,7 +4,6 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from sklearn import config_context
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -13,7 +12,7 @@ from milkit.bags import BagArray
 from milkit.base import BagMixin
 from milkit.exceptions import BagShapeError
 from milkit.utils._blocks import in_blocks
-from milkit.utils._inner_fit import steps_of, weight_names
+from milkit.utils._inner_fit import fit_inside, steps_of
 
 _WITHOUT_WEIGHTS = (
     "Use a classifier that takes it, or no weights (InstanceVotingClassifier: weight='instance' "
@@ -39,7 +38,7 @@ def _takes_bags(estimator):
     return any(_takes_bags(member) for member in inside if member is not None)
 
 
-def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
+def fit_on_instances(classifier, instances, y, *, groups, weight=None):
     """Fit the classifier in place, its own inner splits by group.
 
     Parameters
@@ -50,14 +49,12 @@ def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
     instances : ndarray of shape (n_instances, ...)
     y : ndarray of int, shape (n_instances,)
         Numbers of the classes, which every classifier takes; all occur.
-    weight : ndarray of shape (n_instances,), default=None
     groups : ndarray of shape (n_instances,)
         What an inner split must not divide. Where ``cv`` of a step is None or a number, they
         decide the folds; a splitter gets them.
+    weight : ndarray of shape (n_instances,), default=None
     """
     fit_params = {}
-    if weight is not None:
-        fit_params = dict.fromkeys(weight_names(classifier, _WITHOUT_WEIGHTS), weight)
     for prefix, step in steps_of(classifier):
         if has_fit_parameter(step, "groups"):
             fit_params[f"{prefix}groups"] = groups
@@ -68,9 +65,10 @@ def fit_on_instances(classifier, instances, y, *, weight=None, groups=None):
                 warnings.filterwarnings("ignore", "The groups parameter is ignored")
                 step.set_params(cv=list(step.cv.split(y, y, groups)))
     try:
-        # Under routing each step, and what it wraps, would have to request the weights.
-        with config_context(enable_metadata_routing=False):
-            return classifier.fit(as_samples(classifier, instances), y, **fit_params)
+        samples = as_samples(classifier, instances)
+        return fit_inside(
+            classifier, samples, y, weight=weight, instead=_WITHOUT_WEIGHTS, **fit_params
+        )
     except ValueError as error:
         if "Found array with dim" not in str(error):
             raise

@@ -241,15 +241,15 @@ class SelfTrainingMILClassifier(BaseInstanceClassifier):
 
             progress = tqdm(progress, type(self).__name__ + ", rounds", len(states), leave=False)
         for n, state in progress:
-            if min(len(pool.positives_left), len(pool.negatives_left)) == 0:
+            n_left = min(len(pool.positives_left), len(pool.negatives_left))
+            if n_left == 0:
                 return True
-            short = min(len(pool.positives_left), len(pool.negatives_left)) < n
-            begin = [pool.start()] if seeds is None else [seeds]
-            classifier = self._train([*begin, *pool.moved()], state, weighted)
+            begin = pool.start() if seeds is None else seeds
+            classifier = self._train([begin, *pool.moved()], state, weighted)
             confidence = self._confidence(classifier, pool.instances, pool.positives_left)
             if pool.move(n, confidence, self.min_confidence, rng) == 0:
                 return False
-            if short:
+            if n_left < n:
                 return True
         return False
 

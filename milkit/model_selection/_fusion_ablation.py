@@ -1,17 +1,15 @@
 """fusion_ablation: do the bags add anything to the clinical table, and the table to the bags?"""
 
-import warnings
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_random_state
 
-from milkit.model_selection._groups import encode_groups, find_groups, refuse_leak
+from milkit.model_selection._folds import whole_group_folds
+from milkit.model_selection._groups import find_groups
 from milkit.utils._containers import is_frame
 from milkit.utils.validation import as_bag_array
 
@@ -104,7 +102,7 @@ class FusionAblation:
         ax.set_ylim(-0.6, len(values) - 0.4)
         coverage = f"{self.confidence_level:.0%}"
         ax.set_xlabel(
-            f"{self.scoring}, mean of test folds, {coverage} interval over {self.n_units}"
+            f"{self.scoring}, mean of test folds, {coverage} interval over {self.n_units} groups"
         )
         ax.spines[["top", "right"]].set_visible(False)
         return ax
@@ -210,7 +208,7 @@ def fusion_ablation(
     X = _with_groups(fusion, X, groups)
     models = _halves(fusion, X, clinical_estimator)
     rng = check_random_state(random_state)
-    codes, folds = _folds(cv, X, y, rng.randint(2**31 - 1))
+    codes, folds = whole_group_folds(cv, X, y, X.groups, rng.randint(2**31 - 1))
     classes = np.unique(y)
     calls = [
         delayed(_outputs)(clone(m), X, y, *fold, name, classes)
@@ -270,22 +268,6 @@ def _with_groups(fusion, X, groups):
         bags = as_bag_array(X, covariates=named or None)
     groups = find_groups(bags, groups)
     return bags if groups is None else bags.with_columns(groups=groups)
-
-
-def _folds(cv, X, y, seed):
-    """Number of the group of each bag, and the folds, which divide none."""
-    groups = X.groups
-    codes, names = (np.arange(len(X)),) * 2 if groups is None else encode_groups(groups)
-    if cv is None or isinstance(cv, Integral):
-        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-        cv = kind(5 if cv is None else cv, shuffle=True, random_state=seed)
-    cv = check_cv(cv)
-    with warnings.catch_warnings():  # whether groups are divided is checked below
-        warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
-        folds = [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, groups)]
-    for train, test in folds:
-        refuse_leak(train, test, codes, names, cv)
-    return codes, folds
 
 
 def _halves(fusion, bags, clinical_estimator):

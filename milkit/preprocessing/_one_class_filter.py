@@ -5,7 +5,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn import config_context
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -19,7 +18,7 @@ from milkit.base import BagMixin, BagsToBagsMixin, encode_labels, split_by_bag
 from milkit.exceptions import describe_bag
 from milkit.preprocessing._outlyingness import check_detector, in_units_of, outlyingness
 from milkit.utils._containers import read_only
-from milkit.utils._inner_fit import weight_names
+from milkit.utils._inner_fit import fit_inside, weight_names
 from milkit.utils._random import seeded_clone, seeds_from
 from milkit.utils._segments import segment_top
 from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
@@ -33,11 +32,8 @@ _WITHOUT_WEIGHTS = "Use a detector that takes it, or no sample_weight."
 
 def _fit_and_score(detector, instances, rows, weight, scored):
     """The detector fitted on some rows, and its scores of others."""
-    fit_params = {}
-    if weight is not None:
-        fit_params = dict.fromkeys(weight_names(detector, _WITHOUT_WEIGHTS), weight[rows])
-    with config_context(enable_metadata_routing=False):  # steps have requested nothing
-        detector.fit(instances[rows], **fit_params)
+    weight = None if weight is None else weight[rows]
+    fit_inside(detector, instances[rows], weight=weight, instead=_WITHOUT_WEIGHTS)
     return detector, outlyingness(detector, instances, scored) if len(scored) else np.empty(0)
 
 

@@ -1,5 +1,6 @@
 """How weights get to the estimators inside an estimator."""
 
+from sklearn import config_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
@@ -39,6 +40,17 @@ def weight_names(estimator, instead):
             f"weighted. {instead}"
         )
     return [f"{name}sample_weight" for name in takers]
+
+
+def fit_inside(estimator, X, *y, weight=None, instead="", **fit_params):
+    """Fit an estimator that is inside another one, in place.
+
+    Without metadata routing: each step, and what it wraps, would have to request the weights.
+    """
+    if weight is not None:
+        fit_params |= dict.fromkeys(weight_names(estimator, instead), weight)
+    with config_context(enable_metadata_routing=False):
+        return estimator.fit(X, *y, **fit_params)
 
 
 def _takes_weight(estimator):
