@@ -68,6 +68,7 @@ def make_network(
     n_outputs=1,
     shape=(3,),
     n_extra=0,
+    n_covariates=0,
     seed=0,
     mean_size=3.0,
     dtype=torch.float64,
@@ -80,6 +81,7 @@ def make_network(
     }  # fmt: skip
     estimator = AttentionMILClassifier(**(defaults | given | parameters), n_estimators=n_members)
     estimator._instance_features = range(n_extra) if n_extra else None
+    estimator._covariates = range(n_covariates) if n_covariates else None
     loss = BinaryLoss() if n_outputs == 1 else MulticlassLoss(n_outputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -92,11 +94,12 @@ def make_bags(sizes, n_features=3, seed=0):
     return [rng.normal(size=(n, n_features)) for n in sizes]
 
 
-def packed(bags, extra=None, dtype=torch.float64):
+def packed(bags, extra=None, dtype=torch.float64, covariates=None):
     """Bags as ``Packed``."""
     offsets = np.cumsum([0, *map(len, bags)])
     extra = None if extra is None else torch.from_numpy(np.concatenate(extra)).to(dtype)
-    return Packed(torch.from_numpy(np.concatenate(bags)).to(dtype), offsets, extra)
+    covariates = None if covariates is None else torch.from_numpy(covariates).to(dtype)
+    return Packed(torch.from_numpy(np.concatenate(bags)).to(dtype), offsets, extra, covariates)
 
 
 def segments_of(bags):

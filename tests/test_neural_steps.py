@@ -295,7 +295,7 @@ def test_outputs_by_hand(pooling, level, n_members):
 
 def test_read_instances_means_over_the_members_in_order():
     network, bags = make_network(n_members=3), make_bags(SIZES)
-    got = read_instances(network, packed(bags), Budget(7, 9), lambda instances, _: instances.h)
+    got = read_instances(network, packed(bags), Budget(7, 9), lambda instances, *_: instances.h)
     x = torch.from_numpy(np.concatenate(bags))
     with torch.no_grad():
         np.testing.assert_allclose(got, network.encoder(x).mean(0), rtol=1e-10)

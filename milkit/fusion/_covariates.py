@@ -4,7 +4,14 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+NO_COVARIATES = (
+    "X has no covariates, so that only the bags decide. Attach a table with one row for each bag, "
+    "X.with_columns(covariates=table), or name columns of a DataFrame."
+)
 
 
 class CovariateEncoder:
@@ -13,12 +20,14 @@ class CovariateEncoder:
     Columns are found by name at prediction, in any order.
     """
 
-    def fit(self, table):
+    def fit(self, table, stacklevel=5):
         """Learn types and categories.
 
         Parameters
         ----------
         table : DataFrame of shape (n_bags, n_covariates)
+        stacklevel : int, default=5
+            Where warnings point: to the line that called an estimator's ``fit``.
         """
         self.columns = list(table.columns)
         self.numbers = [name for name in self.columns if _is_number(table[name])]
@@ -31,14 +40,14 @@ class CovariateEncoder:
                 f"The covariates {dull} are {what} in the training bags and tell nothing of any "
                 "bag. Leave them out, or look at how they were read.",
                 UserWarning,
-                stacklevel=5,  # the line that called ClinicalFusion.fit
+                stacklevel=stacklevel,
             )
         if many := [name for name in self.categories if _has_many_values(table[name])]:
             warnings.warn(
                 f"The covariates {many} are read as categories and have nearly as many values as "
                 "there are bags. If they are numbers, convert them, pandas.to_numeric(column).",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
         self.encoder = None
         if self.categories:
@@ -65,6 +74,34 @@ class CovariateEncoder:
         if self.encoder is not None:
             parts.append(self.encoder.transform(_as_text(table[self.categories])))
         return np.hstack(parts)
+
+
+class StandardCovariates:
+    """Columns for a network: encoded, missing values imputed and told, standardised.
+
+    A missing number becomes the median, and a column of its own says so.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_bags, n_covariates)
+        Covariates of the training bags.
+    stacklevel : int
+        Where warnings point.
+    """
+
+    def __init__(self, table, stacklevel):
+        self.encoder = CovariateEncoder().fit(table, stacklevel)
+        # A column that is missing everywhere stays, as a constant.
+        imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        self.scaler = make_pipeline(imputer, StandardScaler())
+        self.n_columns = self.scaler.fit_transform(self.encoder.transform(table)).shape[1]
+
+    def __len__(self):
+        return self.n_columns
+
+    def __call__(self, table):
+        """Standardised columns, float32 array of shape (n_bags, n_columns)."""
+        return self.scaler.transform(self.encoder.transform(table)).astype(np.float32)
 
 
 def _is_number(column):

@@ -56,6 +56,22 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         The β of [2]_: a second head predicts the bag's label from each single instance, and in
         epoch E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has
         none.
+    covariates : {"concat", "mixture"}, default=None
+        What the network makes of the bags' covariates: "concat" puts them behind the bag's
+        embedding, each after a branch of its own ([3]_, without branches and with
+        ``head_layer_sizes=(256, 128)`` it is [4]_); "mixture" has one expert for the instances and
+        one for the covariates, and a linear layer that says how much each is trusted for this
+        bag [5]_ (``expert_weights``). Categories are encoded, missing values imputed and told,
+        and all is standardised inside ``fit``. None does not look at them.
+    covariate_columns : list of str, default=None
+        Which covariates to use. None is all that are attached to a BagArray; in a DataFrame only
+        those that are named are used.
+    branch_layer_sizes : sequence of int, default=(128,)
+        Widths of the layers of each branch, or expert (linear, ReLU, dropout, then layer
+        normalisation). Only with ``covariates``.
+    head_layer_sizes : sequence of int, default=()
+        Widths of layers (linear, ReLU, dropout) behind the pooling and the branches, in front of
+        the linear output. A mixture has none.
     solver : {"adamw", "adam", "amsgrad", "sgd"}, default="adamw"
         Optimiser. "adam" and "amsgrad" add ``weight_decay`` to the gradient, as the papers do;
         "adamw" decouples it.
@@ -106,7 +122,7 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         answers on small cohorts.
     warm_start : bool, default=False
         Let ``fit`` go on from the weights of the last one. What the network is made from
-        (pooling, level, widths, heads, encoder, members) must not change in between.
+        (pooling, level, widths, heads, encoder, covariates, members) must not change in between.
     precision : {"float32", "bfloat16"}, default="float32"
         "bfloat16" trains under autocast, for GPUs.
     device : str, default="auto"
@@ -161,6 +177,13 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
            ICML 2018, arXiv:1802.04712.
     .. [2] A. Sadafi et al., "Attention based multiple instance learning for classification of
            blood cell disorders", MICCAI 2020, arXiv:2007.11641.
+    .. [3] W. Bouatay, A. Chouchene and Y. Naji, "Deep Learning Medical Imaging: Report of the
+           Challenge", student report, 2021, section 5.2.
+    .. [4] D. Iagaru and L. Durand-Janin, "Multi Instance Learning for Lymphocytosis
+           classification", student report, 2024.
+    .. [5] M. Sahasrabudhe et al., "Deep Multi-Instance Learning Using Multi-Modal Data for
+           Diagnosis of Lymphocytosis", IEEE Journal of Biomedical and Health Informatics 25,
+           2021, doi:10.1109/JBHI.2020.3038889.
 
     Examples
     --------
@@ -195,6 +218,10 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         encoder=None,
         augmentation=None,
         auxiliary_decay=None,
+        covariates=None,
+        covariate_columns=None,
+        branch_layer_sizes=(128,),
+        head_layer_sizes=(),
         solver="adamw",
         learning_rate="constant",
         learning_rate_init=1e-3,
@@ -228,6 +255,10 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
             encoder=encoder,
             augmentation=augmentation,
             auxiliary_decay=auxiliary_decay,
+            covariates=covariates,
+            covariate_columns=covariate_columns,
+            branch_layer_sizes=branch_layer_sizes,
+            head_layer_sizes=head_layer_sizes,
             solver=solver,
             learning_rate=learning_rate,
             learning_rate_init=learning_rate_init,
@@ -415,12 +446,13 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         -------
         evidence : list of ndarray, each of shape (n_i,) or (n_i, n_classes)
             For two classes evidence for ``classes_[1]``; comparable across bags. After a weighted
-            mean ("attention", "gated_attention", "mean") it is n_i a_k (w · h_k), and its mean
-            over the bag plus the head's bias is the bag's logit. With "max" at the instance level
-            it is the instance's own logit, of which the largest is the bag's (of a single network:
-            the largest of a mean is not the mean of the largest). Else it is what the
-            logit loses without the instance (for the only one of a bag, all but the bias). The
-            mean over the members of an ensemble.
+            mean ("attention", "gated_attention", "mean") and in front of a linear head it is
+            n_i a_k (w · h_k), and its mean over the bag plus the head's bias, and the covariates'
+            own term, is the bag's logit. With "max" at the instance level it is the instance's own
+            logit, of which the largest is the bag's (of a single network: the largest of a mean is
+            not the mean of the largest). Else, and where layers stand behind the pooling, it is
+            what the logit loses without the instance (the only one of a bag: against the embedding
+            0). The mean over the members of an ensemble.
         """
         evidence = self._evidence(X)
         return [e[:, 0] for e in evidence] if len(self.classes_) == 2 else evidence

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from milkit.base import BagMixin
+from milkit.fusion._covariates import NO_COVARIATES, StandardCovariates
 from milkit.model_selection import grouped_train_test_split
 from milkit.neural._build import build_network, refuse_combination
 from milkit.neural._instance_features import InstanceFeatures
@@ -36,6 +37,10 @@ _ARCHITECTURE = (
     "attention_features",
     "encoder",
     "auxiliary_decay",
+    "covariates",
+    "covariate_columns",
+    "branch_layer_sizes",
+    "head_layer_sizes",
     "n_estimators",
 )
 
@@ -62,6 +67,10 @@ class BaseAttentionMIL(
         "encoder": [callable, None],
         "augmentation": [StrOptions({"rotate", "flip", "both"}), None],
         "auxiliary_decay": [Interval(Real, 0.0, 1.0, closed="left"), None],
+        "covariates": [StrOptions({"concat", "mixture"}), None],
+        "covariate_columns": ["array-like", None],
+        "branch_layer_sizes": ["array-like"],
+        "head_layer_sizes": ["array-like"],
         "solver": [StrOptions(set(SOLVERS))],
         "learning_rate": [StrOptions(set(SCHEDULES))],
         "learning_rate_init": [Interval(Real, 0.0, None, closed="neither")],
@@ -97,6 +106,10 @@ class BaseAttentionMIL(
         encoder=None,
         augmentation=None,
         auxiliary_decay=None,
+        covariates=None,
+        covariate_columns=None,
+        branch_layer_sizes=(128,),
+        head_layer_sizes=(),
         solver="adamw",
         learning_rate="constant",
         learning_rate_init=1e-3,
@@ -128,6 +141,10 @@ class BaseAttentionMIL(
         self.encoder = encoder
         self.augmentation = augmentation
         self.auxiliary_decay = auxiliary_decay
+        self.covariates = covariates
+        self.covariate_columns = covariate_columns
+        self.branch_layer_sizes = branch_layer_sizes
+        self.head_layer_sizes = head_layer_sizes
         self.solver = solver
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
@@ -186,6 +203,7 @@ class BaseAttentionMIL(
             names = self.attention_features
             none = names is None or len(names) == 0
             self._instance_features = None if none else InstanceFeatures(names, bags, weight > 0)
+            self._covariates = self._covariate_columns(bags, weight > 0)
             self._optimizer_state = {}
         with self._own_randomness(seed, device):
             network = copy.deepcopy(self.network_) if not first else None
@@ -215,11 +233,23 @@ class BaseAttentionMIL(
     def _current_architecture(self):
         """What a network would be made from now, by the name of the parameter."""
         wanted = {name: getattr(self, name) for name in _ARCHITECTURE}
-        wanted["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
-        names = self.attention_features
-        wanted["attention_features"] = () if names is None else tuple(names)
+        for name in ("attention_features", "covariate_columns"):
+            wanted[name] = () if getattr(self, name) is None else tuple(getattr(self, name))
+        for name in ("hidden_layer_sizes", "branch_layer_sizes", "head_layer_sizes"):
+            wanted[name] = tuple(getattr(self, name))
         wanted["auxiliary_decay"] = self.auxiliary_decay is not None
         return wanted
+
+    def _covariate_columns(self, bags, used):
+        """What turns covariates into the head's numbers, fitted on the bags that count, or None."""
+        if self.covariates is None:
+            return None
+        # The line that called fit, which with_callbacks may have put a frame around.
+        stacklevel = 4 + hasattr(self, "set_callbacks")
+        if bags.covariates is None or bags.covariates.shape[1] == 0:
+            warnings.warn(NO_COVARIATES, UserWarning, stacklevel=stacklevel)
+            return None
+        return StandardCovariates(bags.covariates[used], stacklevel=stacklevel + 2)
 
     def _refuse_another_network(self, wanted):
         """Going on learning, the network stays what it was made as."""

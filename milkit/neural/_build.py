@@ -6,6 +6,7 @@ from numbers import Integral
 import torch
 
 from milkit.neural._encoders import make_encoder
+from milkit.neural._heads import LinearHead, make_head
 from milkit.neural._layers import Dense
 from milkit.neural._losses import BinaryLoss
 from milkit.neural._network import BagNetwork
@@ -17,9 +18,17 @@ AUGMENTATIONS = {None: (), "rotate": ("rotate",), "flip": ("flip",), "both": ("r
 def refuse_combination(estimator):
     """Parameters that do not go together; what there is stands in the guide's table."""
     pooling, level = estimator.pooling, estimator.level
-    sizes = list(estimator.hidden_layer_sizes)
-    if any(not isinstance(size, Integral) or size < 1 for size in sizes):
-        raise ValueError(f"hidden_layer_sizes must hold positive integers. Got {sizes}.")
+    for name in ("hidden_layer_sizes", "branch_layer_sizes", "head_layer_sizes"):
+        sizes = list(getattr(estimator, name))
+        if any(not isinstance(size, Integral) or size < 1 for size in sizes):
+            raise ValueError(f"{name} must hold positive integers. Got {sizes}.")
+    if level == "instance" and (
+        estimator.covariates is not None or len(estimator.head_layer_sizes)
+    ):
+        raise ValueError(
+            "covariates and head_layer_sizes belong to a head behind the pooling. Set "
+            "level='embedding'."
+        )
     if pooling == "noisy_or" and level != "instance":
         raise ValueError(
             "pooling='noisy_or' joins the probabilities of instances. Set level='instance'."
@@ -28,6 +37,11 @@ def refuse_combination(estimator):
         raise ValueError(
             "pooling='mean_std' gives two numbers for each coordinate, which are no prediction. "
             "Set level='embedding'."
+        )
+    if estimator.covariates == "mixture" and len(estimator.head_layer_sizes) > 0:
+        raise ValueError(
+            "covariates='mixture' has two experts and no head_layer_sizes. Widen the experts by "
+            "branch_layer_sizes."
         )
     attends = isinstance(pooling, str) and pooling in ATTENTION
     if estimator.n_heads > 1 and not (attends and level == "embedding"):
@@ -84,8 +98,12 @@ def build_network(estimator, shape, loss, seed, mean_size):
         n_extra,
         generator,
     )
-    width = encoder.width if instance_level else pooling.width(encoder.width)
-    head = Dense(n_members, width, loss.n_outputs, generator)
+    if instance_level:
+        head = LinearHead(n_members, encoder.width, loss.n_outputs, generator)
+    else:
+        width = pooling.width(encoder.width)
+        n_covariates = 0 if estimator._covariates is None else len(estimator._covariates)
+        head = make_head(estimator, n_members, width, n_covariates, loss, generator)
     auxiliary = None
     if estimator.auxiliary_decay is not None:
         auxiliary = Dense(n_members, encoder.width, loss.n_outputs, generator)

@@ -21,8 +21,27 @@ class Dense(nn.Module):
             self.weight.uniform_(-bound, bound, generator=generator)
             self.bias.uniform_(-bound, bound, generator=generator)
 
+    @property
+    def n_members(self):
+        return len(self.bias)
+
     def forward(self, x):
         return torch.baddbmm(self.bias, x, self.weight)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with a scale and a shift for each member: (E, n, m) to the same.
+
+    It looks at one bag at a time, so that it does not matter how bags are cut into chunks.
+    """
+
+    def __init__(self, n_members, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_members, 1, width))
+        self.bias = nn.Parameter(torch.zeros(n_members, 1, width))
+
+    def forward(self, x):
+        return nn.functional.layer_norm(x, x.shape[-1:]) * self.weight + self.bias
 
 
 def convolution(n_in, n_out, kernel_size, generator):

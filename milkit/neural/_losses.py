@@ -1,7 +1,8 @@
 """What a network predicts: the seam for new kinds of targets.
 
 A loss says how wide the network's output is (``n_outputs``), turns targets into a tensor
-(``encode``), gives one loss for each bag, and turns outputs back into predictions (``decode``).
+(``encode``), gives one loss for each bag, turns outputs back into predictions (``decode``), and
+joins the outputs of two experts, the first of which has the share sigmoid(gate) (``mixed``).
 The trainer and the network know nothing else about the target, so that survival or multi-label
 heads come as one more class here. Outputs have shape (..., n_bags, n_outputs), with the members of
 an ensemble in front; targets have shape (n_bags, ...).
@@ -36,6 +37,13 @@ class BinaryLoss:
         """Logit of the positive class, shape (..., n_bags)."""
         return outputs[..., 0]
 
+    @staticmethod
+    def mixed(first, second, gate):
+        """The logit of the mean of two probabilities."""
+        pairs = torch.cat([-first, first], dim=-1), torch.cat([-second, second], dim=-1)
+        logs = _log_mean(*map(F.logsigmoid, pairs), gate)
+        return logs[..., 1:] - logs[..., :1]
+
 
 class MulticlassLoss:
     """Cross-entropy of a softmax; targets are class indices."""
@@ -54,6 +62,11 @@ class MulticlassLoss:
     def decode(self, outputs):
         """Logits, shape (..., n_bags, n_classes)."""
         return outputs
+
+    @staticmethod
+    def mixed(first, second, gate):
+        """Logarithms of the mean of two probabilities."""
+        return _log_mean(F.log_softmax(first, dim=-1), F.log_softmax(second, dim=-1), gate)
 
 
 class SquaredLoss:
@@ -77,3 +90,13 @@ class SquaredLoss:
     def decode(self, outputs):
         """Predicted numbers in the units of y, shape (..., n_bags)."""
         return outputs[..., 0] * self.scale + self.center
+
+    @staticmethod
+    def mixed(first, second, gate):
+        """The mean of two numbers."""
+        return torch.sigmoid(gate) * first + torch.sigmoid(-gate) * second
+
+
+def _log_mean(first, second, gate):
+    """log(π exp(first) + (1 - π) exp(second)) with π = sigmoid(gate)."""
+    return torch.logaddexp(F.logsigmoid(gate) + first, F.logsigmoid(-gate) + second)

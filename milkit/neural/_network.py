@@ -1,11 +1,13 @@
-"""The network: encoder, pooling, linear head."""
+"""The network: encoder, pooling, head."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from milkit.neural._encoders import augment
+from milkit.neural._heads import LinearHead
 from milkit.neural._layers import Dropout
 from milkit.neural._pooling import MaxPooling, ModulePooling
 from milkit.neural._ragged import spread
@@ -28,7 +30,8 @@ class Instances:
 
 
 class BagNetwork(nn.Module):
-    """Encode each instance, pool the bag, and read the target off the bag's embedding.
+    """Encode each instance, pool the bag, and read the target off the bag's embedding, and its
+    covariates where the head takes any.
 
     All members of an ensemble are in one network, their weights stacked. At the instance level
     the head comes before the pooling: each instance has outputs, which are pooled. ``auxiliary``
@@ -47,7 +50,7 @@ class BagNetwork(nn.Module):
 
     @property
     def n_members(self):
-        return len(self.head.bias)
+        return self.head.n_members
 
     def set_generator(self, generator):
         """Where dropout and augmentation draw from; None, so that the network pickles."""
@@ -74,51 +77,61 @@ class BagNetwork(nn.Module):
         with torch.autocast(instances.values.device.type, enabled=False):
             return self.pooling.sums(instances.values, instances.scores, segments, shift)
 
-    def read(self, state, segments):
-        """Pooled bags (E, n_bags, m) and outputs (E, n_bags, n_outputs) from a state."""
+    def read(self, state, segments, covariates=None):
+        """Pooled bags (E, n_bags, m) and outputs (E, n_bags, n_outputs) from a state, and from
+        covariates (n_bags, q)."""
         z = self.pooling.result(*state, segments)
-        return z, (z if self.instance_level else self.head(z))
+        if self.instance_level:
+            return z, z
+        with torch.autocast(z.device.type, enabled=False):
+            return z, self.head(z, covariates)
 
-    def forward(self, x, segments, extra=None):
+    def forward(self, x, segments, extra=None, covariates=None):
         """Outputs of each bag, (E, n_bags, n_outputs)."""
-        return self.read(self.sums(self.instances(x, extra), segments), segments)[1]
+        return self.read(self.sums(self.instances(x, extra), segments), segments, covariates)[1]
 
-    def weights(self, instances, segments):
+    def weights(self, instances, segments, covariates=None):
         """Weight of each instance in its bag, (E, n_instances, n_heads)."""
         return self.pooling.weights(instances.values, instances.scores, segments)
 
-    def evidence(self, instances, segments):
+    def evidence(self, instances, segments, covariates=None):
         """Share of each instance in the outputs, (E, n_instances, n_outputs).
 
-        After a weighted mean it is n_i a_k (w · h_k); its mean over the bag plus the head's bias
-        is the output (additive). A maximum at the instance level: the instance's own output,
-        of which the largest is the bag's. Else what the output loses when the instance is left
-        out (occlusion); for the only instance of a bag, all but the bias.
+        After a weighted mean and with a linear head it is n_i a_k (w · h_k); its mean over the bag
+        plus the head's bias, and its product with the covariates, is the output (additive). A
+        maximum at the instance level: the instance's own output, of which the largest is the
+        bag's. Else what the output loses when the instance is left out (occlusion); for the only
+        instance of a bag, all but the output of the embedding 0.
         """
-        bias = self.head.bias
-        if self.pooling.is_weighted_mean:
+        linear = self.instance_level or isinstance(self.head, LinearHead)
+        if self.pooling.is_weighted_mean and linear:
             projected = self._projected(instances, self.weights(instances, segments))
-            return segments.bag_sizes(bias.dtype) * projected
-        values = instances.values
+            return segments.bag_sizes(projected.dtype) * projected
+        values, scores = instances.values, instances.scores
         if self.instance_level and isinstance(self.pooling, MaxPooling):
             return values
         if not isinstance(self.pooling, ModulePooling):  # a user's computes in its own type
             values = values.double()  # differences of sums
-        state = self.pooling.sums(values, None, segments)
+            scores = None if scores is None else scores.double()
+        state = self.pooling.sums(values, scores, segments)
         with_all = self.pooling.result(*state, segments)
-        without = self.pooling.without(values, segments)
-        if not self.instance_level:
-            weight = self.head.weight.double()
-            with_all, without = with_all.double() @ weight, without.double() @ weight
-            bias = 0.0
-        without = torch.where(segments.bag_sizes(values.dtype) == 1, bias, without)
+        without = self.pooling.without(values, segments, scores)
+        alone = segments.bag_sizes(without.dtype) == 1
+        if self.instance_level:
+            without = torch.where(alone, self.head.bias, without)
+        else:
+            head = copy.deepcopy(self.head).double()
+            covariates = None if covariates is None else covariates.double()
+            with_all = head(with_all.double(), covariates)
+            if covariates is not None:
+                covariates = spread(covariates.unsqueeze(0), segments)[0]
+            without = head(torch.where(alone, 0.0, without.double()), covariates)
         return spread(with_all, segments) - without
 
     def _projected(self, instances, weights):
         """The weighted instance seen by the head: sum over heads of a_k (w · h_k)."""
-        head = self.head.weight  # (E, n_heads · m, n_outputs)
-        n_members, _, n_heads = weights.shape
-        per_head = head.view(n_members, n_heads, -1, head.shape[2])
+        n_heads, m = weights.shape[2], instances.h.shape[2]
+        per_head = self.head.weight[:, : n_heads * m].unflatten(1, (n_heads, m))
         terms = [
             weights[:, :, j : j + 1] * torch.bmm(instances.h, per_head[:, j])
             for j in range(n_heads)

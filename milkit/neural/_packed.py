@@ -45,12 +45,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some bags: ``bags`` (their numbers), instances ``x``, ``segments`` and ``extra``."""
+    """Some bags: ``bags`` (their numbers), instances ``x``, ``segments``, ``extra`` and
+    ``covariates``."""
 
     bags: np.ndarray
     x: torch.Tensor
     segments: Segments
     extra: torch.Tensor | None
+    covariates: torch.Tensor | None
 
     def pieces(self, budget):
         """Slices of instances of a single bag that is over the budget, else None."""
@@ -64,7 +66,8 @@ class Chunk:
         """Some instances of a single bag."""
         n = rows.stop - rows.start
         extra = None if self.extra is None else self.extra[rows]
-        return Chunk(self.bags, self.x[rows], Segments([n], self.x.device), extra)
+        segments = Segments([n], self.x.device)
+        return Chunk(self.bags, self.x[rows], segments, extra, self.covariates)
 
     def parts(self, budget):
         """The chunk itself, or the pieces of a bag that is over the budget."""
@@ -74,15 +77,17 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Packed:
-    """Bags as tensors: ``instances`` (n_instances, ...), ``offsets`` (n_bags + 1,) and ``extra``
-    (n_instances, q), what attention sees beside the embedding, or None.
+    """Bags as tensors: ``instances`` (n_instances, ...) and ``offsets`` (n_bags + 1,).
 
+    ``extra`` (n_instances, q) is what attention sees beside the embedding, ``covariates``
+    (n_bags, q) what the head sees; each may be None.
     ``rows`` says which instances there are, where not all are used.
     """
 
     instances: torch.Tensor
     offsets: np.ndarray
     extra: torch.Tensor | None = None
+    covariates: torch.Tensor | None = None
     rows: np.ndarray | None = None
 
     def __len__(self):
@@ -102,7 +107,7 @@ class Packed:
         rank = np.arange(len(bag)) - self.offsets[:-1][bag]
         rows = np.sort(drawn[rank < max_instances])  # in their bag's own order
         kept = offsets_of(np.minimum(sizes, max_instances))
-        return Packed(self.instances, kept, self.extra, rows)
+        return Packed(self.instances, kept, self.extra, self.covariates, rows)
 
     def take(self, bags):
         """The chunk of some bags."""
@@ -119,8 +124,11 @@ class Packed:
         if not isinstance(rows, slice):
             rows = torch.from_numpy(rows).to(device)
         extra = None if self.extra is None else _rows_of(self.extra, rows)
+        covariates = None
+        if self.covariates is not None:
+            covariates = self.covariates[torch.from_numpy(bags).to(device)]
         segments = Segments(sizes, device)
-        return Chunk(bags, _rows_of(self.instances, rows), segments, extra)
+        return Chunk(bags, _rows_of(self.instances, rows), segments, extra, covariates)
 
     def chunks(self, bags, budget):
         """Cut a sequence of bags where the budget is full; whole bags only, large ones alone."""

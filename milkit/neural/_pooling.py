@@ -13,12 +13,12 @@ is pooled exactly without ever being in memory whole:
     The same sums with another shift.
 ``result(shift, sums, segments)``
     The pooled bags, (E, n_bags, width(m)).
-``without(values, segments)``
-    The pooled bag without each instance, (E, n_instances, m), for evidence by occlusion; bags of
-    one instance are left to the caller.
+``without(values, segments, scores=None)``
+    The pooled bag without each instance, (E, n_instances, width(m)), for evidence by occlusion;
+    bags of one instance are left to the caller.
 
 ``values`` (E, n_instances, m) are embeddings, or the outputs of each instance at the instance
-level. A weighted mean has ``weights(values, scores, segments)`` instead of ``without``.
+level. A weighted mean has ``weights(values, scores, segments)``, too.
 """
 
 import numpy as np
@@ -89,6 +89,10 @@ class MeanPooling(Pooling):
     def weights(self, values, scores, segments):
         return (1 / segments.bag_sizes(values.dtype)).expand(*values.shape[:2], 1)
 
+    def without(self, values, segments, scores=None):
+        total = spread(segment_sum(values, segments), segments)
+        return (total - values) / (segments.bag_sizes(values.dtype) - 1)
+
 
 class AttentionPooling(Pooling):
     """Attention of Ilse et al. 2018: eq. 8, or gated, eq. 9; the heads behind each other."""
@@ -128,6 +132,21 @@ class AttentionPooling(Pooling):
     def weights(self, values, scores, segments):
         return segment_softmax(scores, segments)
 
+    def without(self, values, segments, scores=None):
+        # Without the only largest weight the rest is summed anew: a difference would lose it.
+        top = segment_max(scores, segments)
+        is_top = scores == spread(top, segments)
+        rest = self.sums(values, torch.where(is_top, -torch.inf, scores), segments)
+        rest = spread(self.result(*rest, segments), segments)
+        exponents = torch.exp(scores - spread(top, segments))
+        own = (exponents.unsqueeze(3) * values.unsqueeze(2)).flatten(2)
+        total, weighted = (
+            spread(part, segments) for part in self.sums(values, scores, segments)[1]
+        )
+        others = (weighted - own) / self._per_head(total - exponents, own)
+        n_top = spread(segment_sum(is_top.to(values.dtype), segments), segments)
+        return torch.where(self._per_head(is_top & (n_top == 1), own), rest, others)
+
     @staticmethod
     def _per_head(heads, total):
         """One number per head, repeated for each of its coordinates."""
@@ -150,7 +169,7 @@ class MaxPooling(Pooling):
     def result(self, shift, sums, segments):
         return sums[0] / sums[1]
 
-    def without(self, values, segments):
+    def without(self, values, segments, scores=None):
         return _max_of_others(values, segments)
 
 
@@ -167,7 +186,7 @@ class LogSumExpPooling(Pooling):
     def result(self, shift, sums, segments):
         return shift + torch.log(sums[0] / segments.counts(sums[0].dtype))
 
-    def without(self, values, segments):
+    def without(self, values, segments, scores=None):
         # With the largest of the others as shift: next to the only largest value they would vanish.
         top = spread(segment_max(values, segments), segments)
         shift = _max_of_others(values, segments)
@@ -196,7 +215,7 @@ class NoisyOrPooling(Pooling):
     def result(self, shift, sums, segments):
         return _logit_of_exponent(sums[0])
 
-    def without(self, values, segments):
+    def without(self, values, segments, scores=None):
         return _logit_of_exponent(_sum_of_others(F.softplus(values), segments))
 
 
@@ -223,7 +242,7 @@ class MeanStdPooling(Pooling):
         variance = torch.clamp(second / n - off * off, min=0.0)
         return torch.cat([shift + off, torch.sqrt(variance + _EPSILON)], dim=2)
 
-    def without(self, values, segments):
+    def without(self, values, segments, scores=None):
         n = segments.bag_sizes(values.dtype)
         mean = spread(segment_mean(values, segments), segments)
         off = values - mean
@@ -270,7 +289,7 @@ class ModulePooling(Pooling):
         members = zip(self.members, sums[0], strict=True)
         return torch.stack([module(h.clone(), offsets) for module, h in members])
 
-    def without(self, values, segments):
+    def without(self, values, segments, scores=None):
         parts = []
         for bag in values.split(segments.sizes.tolist(), dim=1):
             n = bag.shape[1]

@@ -13,7 +13,7 @@ from milkit.base import split_by_bag
 from milkit.exceptions import describe_bag
 from milkit.neural._packed import Budget, Packed
 from milkit.neural._pooling import WEIGHTED_MEANS
-from milkit.neural._steps import embeddings_of_bags, outputs_of_bags, read_instances
+from milkit.neural._steps import bag_shares, embeddings_of_bags, outputs_of_bags, read_instances
 from milkit.neural._threads import threads_for
 from milkit.utils.validation import validate_bags
 
@@ -24,6 +24,12 @@ def _has_weights(estimator):
             f"pooling={estimator.pooling!r} is no weighted mean and has no attention weights; "
             "score_instances gives the evidence of each instance."
         )
+    return True
+
+
+def _has_experts(estimator):
+    if estimator.covariates != "mixture":
+        raise AttributeError(f"covariates={estimator.covariates!r} has no experts to weigh.")
     return True
 
 
@@ -80,6 +86,7 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             dtype=[np.float32, np.uint8],
             order="C",
             tensors=True,
+            covariates=self.covariate_columns if self.covariates is not None else None,
             instance_data=(self.attention_features if reset else self._instance_features)
             is not None,
             y_numeric=self._y_numeric,
@@ -109,7 +116,10 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         extra = None
         if self._instance_features is not None:
             extra = torch.from_numpy(self._instance_features(bags)).to(device)
-        return Packed(torch.from_numpy(flat).to(device), offsets, extra)
+        covariates = None
+        if self._covariates is not None:
+            covariates = torch.from_numpy(self._covariates(bags.covariates)).to(device)
+        return Packed(torch.from_numpy(flat).to(device), offsets, extra, covariates)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -155,8 +165,9 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     @property
     def _n_features_out(self):
-        head = self.network_.head.weight
-        return head.shape[0] * head.shape[2 if self.network_.instance_level else 1]
+        network = self.network_
+        n_values = self.loss_.n_outputs if network.instance_level else network.encoder.width
+        return network.n_members * network.pooling.width(n_values)
 
     @available_if(_has_weights)
     def attention_weights(self, X):
@@ -177,6 +188,27 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             X, lambda network, *data: read_instances(network, *data, network.weights)
         )
         return split_by_bag(values[:, 0] if values.shape[1] == 1 else values, bags)
+
+    @available_if(_has_experts)
+    def expert_weights(self, X):
+        """How much each expert of the mixture is trusted for each bag.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        weights : ndarray of shape (n_bags, 2)
+            The share of the bag's instances and that of its covariates, with sum 1; the mean over
+            the members of an ensemble. Without covariates in ``fit`` the instances have it all.
+        """
+        check_is_fitted(self, "network_")
+        if self._covariates is None:
+            share = np.ones(len(self._validated(X, reset=False)))
+        else:
+            share = self._apply(X, bag_shares)[1].mean(axis=0)[:, 0]
+        return np.column_stack([share, 1 - share])
 
     def _evidence(self, X):
         """Evidence of each instance for each output, list of (n_i, n_outputs)."""

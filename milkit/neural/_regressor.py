@@ -49,6 +49,22 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         The β of [2]_: a second head predicts the bag's target from each single instance, and in
         epoch E = 0, 1, … the loss is (1 − β^E) of the bags' and β^E of the instances'. None has
         none.
+    covariates : {"concat", "mixture"}, default=None
+        What the network makes of the bags' covariates: "concat" puts them behind the bag's
+        embedding, each after a branch of its own ([3]_, without branches and with
+        ``head_layer_sizes=(256, 128)`` it is [4]_); "mixture" has one expert for the instances and
+        one for the covariates, and a linear layer that says how much each is trusted for this
+        bag [5]_ (``expert_weights``). Categories are encoded, missing values imputed and told,
+        and all is standardised inside ``fit``. None does not look at them.
+    covariate_columns : list of str, default=None
+        Which covariates to use. None is all that are attached to a BagArray; in a DataFrame only
+        those that are named are used.
+    branch_layer_sizes : sequence of int, default=(128,)
+        Widths of the layers of each branch, or expert (linear, ReLU, dropout, then layer
+        normalisation). Only with ``covariates``.
+    head_layer_sizes : sequence of int, default=()
+        Widths of layers (linear, ReLU, dropout) behind the pooling and the branches, in front of
+        the linear output. A mixture has none.
     solver : {"adamw", "adam", "amsgrad", "sgd"}, default="adamw"
         Optimiser. "adam" and "amsgrad" add ``weight_decay`` to the gradient, as the papers do;
         "adamw" decouples it.
@@ -96,7 +112,7 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         answers on small cohorts.
     warm_start : bool, default=False
         Let ``fit`` go on from the weights of the last one. What the network is made from
-        (pooling, level, widths, heads, encoder, members) must not change in between.
+        (pooling, level, widths, heads, encoder, covariates, members) must not change in between.
     precision : {"float32", "bfloat16"}, default="float32"
         "bfloat16" trains under autocast, for GPUs.
     device : str, default="auto"
@@ -142,6 +158,13 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
            ICML 2018, arXiv:1802.04712.
     .. [2] A. Sadafi et al., "Attention based multiple instance learning for classification of
            blood cell disorders", MICCAI 2020, arXiv:2007.11641.
+    .. [3] W. Bouatay, A. Chouchene and Y. Naji, "Deep Learning Medical Imaging: Report of the
+           Challenge", student report, 2021, section 5.2.
+    .. [4] D. Iagaru and L. Durand-Janin, "Multi Instance Learning for Lymphocytosis
+           classification", student report, 2024.
+    .. [5] M. Sahasrabudhe et al., "Deep Multi-Instance Learning Using Multi-Modal Data for
+           Diagnosis of Lymphocytosis", IEEE Journal of Biomedical and Health Informatics 25,
+           2021, doi:10.1109/JBHI.2020.3038889.
 
     Examples
     --------
@@ -238,10 +261,11 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         -------
         evidence : list of ndarray, each of shape (n_i,)
             How far the instance pushes its bag's prediction up or down. After a weighted mean
-            ("attention", "gated_attention", "mean") the mean over the bag plus a constant is the
-            prediction. With "max" at the instance level the largest is the prediction of a single
-            network, but for the target's mean. Else it is what the prediction loses without the
-            instance.
+            ("attention", "gated_attention", "mean") and in front of a linear head the mean over
+            the bag plus a constant, and the covariates' own term, is the prediction. With "max" at
+            the instance level the largest is the prediction of a single network, but for the
+            target's mean. Else, and where layers stand behind the pooling, it is what the
+            prediction loses without the instance.
         """
         evidence = self._evidence(X)
         return [e[:, 0] * self.loss_.scale for e in evidence]

@@ -50,7 +50,8 @@ def add_gradient(network, chunk, objective, budget):
         return _add_gradient_in_pieces(network, chunk, bags, pieces, objective)
     instances = network.instances(chunk.x, chunk.extra)
     state = network.sums(instances, chunk.segments)
-    bag_loss = total = objective.of_bags(network.read(state, chunk.segments)[1], bags)
+    outputs = network.read(state, chunk.segments, chunk.covariates)[1]
+    bag_loss = total = objective.of_bags(outputs, bags)
     if share := objective.auxiliary_share:
         sizes = chunk.segments.sizes
         auxiliary = objective.of_instances(network, instances, chunk.segments, bags, sizes)
@@ -73,7 +74,8 @@ def _add_gradient_in_pieces(network, chunk, bag, pieces, objective):
     with torch.no_grad():
         shift, sums = pooling.join([*states, (last_shift, last_sums)])
     leaves = [total.detach().requires_grad_() for total in sums]
-    bag_loss = objective.of_bags(network.read((shift, leaves), chunk.segments)[1], bag)
+    outputs = network.read((shift, leaves), chunk.segments, chunk.covariates)[1]
+    bag_loss = objective.of_bags(outputs, bag)
     ((1 - share) * bag_loss).backward()
     replay.remember()
     gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
@@ -133,7 +135,7 @@ def _pooled(network, chunk, budget):
         for part in chunk.parts(budget)
     ]
     state = states[0] if len(states) == 1 else network.pooling.join(states)
-    return network.read(state, chunk.segments)
+    return network.read(state, chunk.segments, chunk.covariates)
 
 
 @torch.inference_mode()
@@ -151,8 +153,19 @@ def embeddings_of_bags(network, data, budget):
 
 
 @torch.inference_mode()
+def bag_shares(network, data, budget):
+    """Share of the bag's expert in a mixture, float64 array (n_members, n_bags, 1)."""
+    chunks = data.chunks(np.arange(len(data)), budget)
+    return _joined(
+        network.head.bag_share(_pooled(network, chunk, budget)[0], chunk.covariates)
+        for chunk in chunks
+    )
+
+
+@torch.inference_mode()
 def read_instances(network, data, budget, read):
-    """``read(instances, segments)`` for all bags, mean over members, (n_instances, ...).
+    """``read(instances, segments, covariates)`` for all bags, mean over members,
+    (n_instances, ...).
 
     The encoder works in pieces; what it makes of a bag is then looked at as a whole.
     """
@@ -160,7 +173,7 @@ def read_instances(network, data, budget, read):
     for chunk in data.chunks(np.arange(len(data)), budget):
         encoded = [network.instances(part.x, part.extra) for part in chunk.parts(budget)]
         instances = encoded[0] if len(encoded) == 1 else type(encoded[0]).joined(encoded)
-        values = read(instances, chunk.segments)
+        values = read(instances, chunk.segments, chunk.covariates)
         parts.append(values.expand(-1, len(chunk.x), -1))
     return _joined(parts).mean(axis=0)
 
