@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.special import expit, logsumexp
+from scipy.special import expit, logsumexp, softmax
 from torch import nn
 
 from milkit.neural import AttentionMILClassifier
@@ -166,3 +166,48 @@ def network_by_hand(name, network, x, member=0):
         values = h @ head["weight"] + head["bias"]
         return pool_by_hand(name, network.pooling, h, values, member)
     return pool_by_hand(name, network.pooling, h, None, member) @ head["weight"] + head["bias"][0]
+
+
+# -- heads with covariates --------------------------------------------------------------------
+
+
+def layers_by_hand(p, prefix, x, normalised=False):
+    """Linear and ReLU for each layer of those parameters, then layer normalisation."""
+    places = sorted({int(n.removeprefix(prefix).split(".")[0]) for n in p if n.startswith(prefix)})
+    norm = places.pop() if normalised and places else None
+    for i in places:
+        x = np.maximum(x @ p[f"{prefix}{i}.weight"] + p[f"{prefix}{i}.bias"], 0)
+    if norm is None:
+        return x
+    x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    return x * p[f"{prefix}{norm}.weight"] + p[f"{prefix}{norm}.bias"]
+
+
+def experts_by_hand(head, z, covariates, member=0):
+    """Outputs of both experts of a mixture, and the share of the first."""
+    p = numbers(head, member)
+    outputs = [
+        layers_by_hand(p, f"{name}.0.layers.", x, normalised=True) @ p[f"{name}.1.weight"]
+        + p[f"{name}.1.bias"]
+        for name, x in (("bag_expert", z), ("covariate_expert", covariates))
+    ]
+    share = expit(np.hstack([z, covariates]) @ p["gate.weight"] + p["gate.bias"])
+    return *outputs, share
+
+
+def head_by_hand(head, z, covariates=None, member=0):
+    """Outputs of classes for embeddings (n_bags, width) and covariates (n_bags, q)."""
+    p = numbers(head, member)
+    if "gate.weight" in p:
+        first, second, share = experts_by_hand(head, z, covariates, member)
+        if first.shape[1] > 1:
+            return np.log(share * softmax(first, axis=1) + (1 - share) * softmax(second, axis=1))
+        yes = share * expit(first) + (1 - share) * expit(second)
+        no = share * expit(-first) + (1 - share) * expit(-second)
+        return np.log(yes) - np.log(no)
+    if covariates is not None:
+        pairs = (("bag_branch.layers.", z), ("covariate_branch.layers.", covariates))
+        z = np.hstack([layers_by_hand(p, name, x, normalised=True) for name, x in pairs])
+    if "linear.weight" not in p:
+        return z @ p["weight"] + p["bias"]
+    return layers_by_hand(p, "layers.layers.", z) @ p["linear.weight"] + p["linear.bias"]

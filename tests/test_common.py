@@ -199,6 +199,21 @@ def test_bag_checks(estimator, check):
     check(estimator)
 
 
+class WithOwnCovariates(AttentionMILClassifier):
+    """Takes the mean of each bag for its covariates, because the bags of the checks have none."""
+
+    def _validated(self, X, *y, reset):
+        checked = super()._validated(X, *y, reset=reset)
+        bags = checked[0] if y else checked
+        flat, offsets = bags.flat()
+        totals = np.add.reduceat(flat.reshape(len(flat), -1), offsets[:-1])
+        bags = bags.with_columns(covariates=totals / bags.sizes[:, None])
+        return (bags, checked[1]) if y else bags
+
+    def _names_of_covariates(self, X, reset):
+        return None  # none are looked for in X
+
+
 # Other parameters than the quick ones above, for the bag checks only.
 VARIANTS = [
     make_pipeline(InstanceTransformer(StandardScaler()), BagStatistics(), LogisticRegression()),
@@ -228,6 +243,17 @@ VARIANTS = [
     AttentionMILClassifier(n_heads=2, n_estimators=2, hidden_layer_sizes=(8,), max_iter=3),
     AttentionMILClassifier(
         hidden_layer_sizes=(), max_iter=3, dropout=0.5, max_batch_instances=10, batch_size=7
+    ),
+    AttentionMILClassifier(head_layer_sizes=(6,), hidden_layer_sizes=(8,), max_iter=3),
+    *(
+        WithOwnCovariates(
+            covariates=covariates,
+            branch_layer_sizes=(6,),
+            hidden_layer_sizes=(8,),
+            learning_rate_init=0.03,
+            max_iter=5,
+        )
+        for covariates in ("concat", "mixture")
     ),
     AttentionMILRegressor(pooling="logsumexp", hidden_layer_sizes=(8,), max_iter=3),
 ]

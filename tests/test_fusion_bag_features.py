@@ -153,6 +153,18 @@ def test_standardised_on_the_training_bags(n_classes):
     np.testing.assert_allclose(BagFeatures(model, X, ["decision"])(X), decisions)
 
 
+def test_the_scale_of_many_bags_is_that_of_an_even_share(monkeypatch):
+    X, y = make_bags()
+    model = make_pipeline(BagStatistics(), LogisticRegression()).fit(X, y)
+    monkeypatch.setattr("milkit.fusion._bag_features._SCALE_BAGS", len(X) // 3)
+    share = X[::3] if len(X) % 3 == 0 else X[::4]
+    values = model.decision_function(share)
+    expected = (model.decision_function(X) - values.mean()) / values.std()
+    got = BagFeatures(model, X, ["decision"])(X)[:, 0]
+    np.testing.assert_allclose(got, expected)
+    assert abs(got.mean()) > 1e-6  # not that of all
+
+
 class Constant(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         self.classes_ = np.unique(y)

@@ -10,8 +10,9 @@ import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
@@ -22,21 +23,25 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from milkit import (
+    MISVM,
     AttentionMILClassifier,
     BagArray,
     BagStatistics,
     ClinicalFusion,
     InstanceTransformer,
     InstanceVotingClassifier,
+    OneClassInstanceFilter,
 )
 from milkit.exceptions import GroupLeakageError
 from milkit.fusion._bag_features import BagFeatures
+from milkit.inspection import attention_weights, predict_instances, score_instances
+from milkit.metrics import make_instance_scorer
 from milkit.model_selection import GroupedSplit
 
 
@@ -283,6 +288,19 @@ def test_methods_of_the_second_level():
     assert forest.feature_importances_.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("labels", [["b", "a"], [False, True], [7, -3], [0.0, 2.0]])
+def test_labels_come_back_as_they_were(labels):
+    X, y = make_cohort()
+    y = np.array(labels)[(y == "b").astype(int)]
+    model = ClinicalFusion(InstanceVotingClassifier(), final(), random_state=0).fit(X, y)
+    np.testing.assert_array_equal(model.classes_, np.unique(labels))
+    predicted = model.predict(X)
+    assert predicted.dtype == y.dtype
+    np.testing.assert_array_equal(predicted, model.classes_[model.predict_proba(X).argmax(axis=1)])
+    assert model.score(X, y) > 0.7
+    assert f"bags__probability_{model.classes_[1]}" in model.get_feature_names_out()
+
+
 def test_sample_weight_reaches_both_levels():
     X, y = make_cohort()
     weight = np.random.default_rng(0).uniform(0.5, 3, len(y))
@@ -337,6 +355,13 @@ def test_data_frame_with_arrays():
         named.predict(df.drop(columns="sex"))
     with pytest.raises(ValueError, match="Unknown group column 'patient'"):
         clone(named).fit(df.drop(columns="patient"), y)
+    # A step in front reads the bags only; a BagArray keeps its columns.
+    piped = make_pipeline(InstanceTransformer(StandardScaler()), clone(named))
+    with pytest.raises(
+        ValueError, match=r"\['age', 'sex'\], which X does not have.*a step in front"
+    ):
+        piped.fit(df, y)
+    assert list(piped.fit(X, y)[1].get_feature_names_out()[-3:]) == ["age", "sex_f", "sex_m"]
     # What is not named is no feature.
     few = clone(named).set_params(covariates=["age"]).fit(df, y)
     assert few.get_feature_names_out()[-1] == "age"
@@ -407,6 +432,57 @@ def test_categories_are_those_of_the_training_bags():
     np.testing.assert_array_equal(model.transform(X)[40:, 1:], 0)
 
 
+def test_columns_of_every_kind():
+    X, y = make_cohort()
+    sex = X.covariates["sex"].to_numpy(dtype=object)
+    table = pd.DataFrame(
+        {
+            "count": pd.array([*range(47), None], dtype="Int64"),
+            "stage": pd.Categorical(["i", "ii", None, "ii"] * 12, categories=["i", "ii", "iii"]),
+            "smoker": np.arange(48) % 3 == 0,
+            "treated": pd.array([True, False, None] * 16, dtype="boolean"),
+            "sex": pd.array(sex, dtype="string"),
+            "ward": ["north", None, "south"] * 16,
+        }
+    )
+    model = ClinicalFusion(statistics(), final(), random_state=0).set_output(transform="pandas")
+    model.fit(X.with_columns(covariates=table), y)
+    names = ["count", "smoker", "treated", "stage_i", "stage_ii", "stage_missing"]
+    names += ["sex_f", "sex_m", "ward_missing", "ward_north", "ward_south"]
+    assert list(model.get_feature_names_out()[1:]) == names
+    got = model.transform(X.with_columns(covariates=table))[names]
+    expected = {
+        "count": [*range(47), np.nan],
+        "smoker": np.arange(48) % 3 == 0,
+        "treated": [1, 0, np.nan] * 16,
+        "stage_i": [1, 0, 0, 0] * 12,
+        "stage_ii": [0, 1, 0, 1] * 12,
+        "stage_missing": [0, 0, 1, 0] * 12,
+        "sex_f": sex == "f",
+        "sex_m": sex == "m",
+        "ward_missing": [0, 1, 0] * 16,
+        "ward_north": [1, 0, 0] * 16,
+        "ward_south": [0, 0, 1] * 16,
+    }
+    pd.testing.assert_frame_equal(got, pd.DataFrame(expected).astype(float))
+    # Categories that are new, and others of pandas' types for the same.
+    plain = pd.DataFrame(
+        {
+            "ward": ["east", "north"],
+            "sex": pd.Categorical(["m", None]),
+            "treated": [1.0, np.nan],
+            "smoker": [None, True],
+            "stage": ["iii", "ii"],
+            "count": ["3", None],
+        }
+    )
+    got = model.transform(X[:2].with_columns(covariates=plain))[names].to_numpy()
+    nan = np.nan
+    np.testing.assert_array_equal(
+        got, [[3, nan, 1, 0, 0, 0, 0, 1, 0, 0, 0], [nan, 1, nan, 0, 1, 0, 0, 0, 0, 1, 0]]
+    )
+
+
 def test_missing_numbers_pass():
     X, y = make_cohort()
     model = ClinicalFusion(statistics(), HistGradientBoostingClassifier(), random_state=0)
@@ -430,12 +506,91 @@ def test_warnings_point_at_the_line_that_called_fit():
     assert {warning.filename for warning in caught} == {__file__}
 
 
-@pytest.mark.parametrize("coded", [False, True])
-def test_a_covariate_that_is_y_is_refused(coded):
+LEAKS = {
+    "itself": lambda y: y,
+    "0.0 and 1.0": lambda y: (y == "b").astype(float),
+    "booleans": lambda y: y == "b",
+    "the other way round": lambda y: (y == "a").astype(int),
+    "words": lambda y: np.where(y == "b", "ill", "well"),
+    "categories": lambda y: pd.Categorical(y),
+    "nullable integers": lambda y: pd.array((y == "b").astype(int), dtype="Int64"),
+    "strings of pandas": lambda y: pd.array(y, dtype="string"),
+}
+
+
+@pytest.mark.parametrize("labels", ["strings", "integers", "booleans"])
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_covariate_that_is_y_is_refused(leak, labels):
     X, y = make_cohort()
-    leak = (y == "b").astype(float) if coded else y
+    table = X.covariates.assign(outcome=LEAKS[leak](y))
+    X = X.with_columns(covariates=table)
+    y = {"strings": y, "integers": (y == "b").astype(int), "booleans": y == "b"}[labels]
     with pytest.raises(ValueError, match="'outcome' is identical to y"):
-        ClinicalFusion(statistics()).fit(X.with_columns(covariates={"outcome": leak}), y)
+        ClinicalFusion(statistics()).fit(X, y)
+    named = ClinicalFusion(statistics(), covariates=["age", "outcome"], group="patient")
+    with pytest.raises(ValueError, match="'outcome' is identical to y"):
+        named.fit(frame(X), y)
+
+
+def test_the_recoded_labels_of_three_classes_are_refused():
+    X, y = make_cohort(3)
+    code = np.array([7.5, 1.0, 3.0])[np.unique(y, return_inverse=True)[1]]
+    with pytest.raises(ValueError, match="'stage' is identical to y but for its coding"):
+        ClinicalFusion(statistics()).fit(X.with_columns(covariates={"stage": code}), y)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (np.full(48, 3.0), r"\['site'\] are constant, or missing"),
+        (np.full(48, np.nan), r"\['site'\] are all missing"),
+        (np.full(48, None), r"\['site'\] are all missing"),
+        (np.full(48, "here"), r"\['site'\] are constant, or missing"),
+    ],
+)
+def test_a_covariate_that_tells_nothing_changes_nothing(column, message):
+    X, y = make_cohort()
+    second = make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression()
+    )
+    model = ClinicalFusion(statistics(), second, random_state=0)
+    expected = clone(model).fit(X, y).predict_proba(X)
+    dull = X.with_columns(covariates=X.covariates.assign(site=column))
+    with pytest.warns(UserWarning, match=message):
+        model.fit(dull, y)
+    np.testing.assert_allclose(model.predict_proba(dull), expected)
+
+
+def test_the_last_covariate_taken_away_leaves_none():
+    X, y = make_cohort()
+    X = X.with_columns(covariates={"outcome": y})
+    # As the error about a covariate that is y says.
+    bare = X.with_columns(covariates=X.covariates.drop(columns=["outcome"]))
+    model = ClinicalFusion(statistics(), final(), random_state=0)
+    with pytest.warns(UserWarning, match="X has no covariates"):
+        table = model.fit_transform(bare, y)
+    assert table.shape == (48, 1)
+
+
+def test_times_and_infinity_are_refused_before_anything_is_fitted():
+    X, y = make_cohort()
+    born = pd.date_range("1950-03-01", periods=48, freq="30D")
+    Spy.calls.clear()
+    with pytest.raises(ValueError, match=r"\['born'\] hold dates .* an age in years"):
+        ClinicalFusion(Spy()).fit(X.with_columns(covariates={"born": born}), y)
+    wrong = X.with_columns(covariates=X.covariates.fillna({"age": np.inf}))
+    with pytest.raises(ValueError, match="'age' is infinite in bag 4"):
+        ClinicalFusion(Spy()).fit(wrong, y)
+    assert Spy.calls == []
+
+
+def test_each_group_has_bags_of_both_labels():
+    X, _ = make_cohort()
+    y = np.where(np.arange(48) % 2, "b", "a")
+    model = ClinicalFusion(InstanceVotingClassifier(), final(), random_state=0)
+    table = model.fit_transform(X, y)
+    assert np.isfinite(table[:, :-3]).all()
+    assert model.predict_proba(X).shape == (48, 2)
 
 
 # -- folds -----------------------------------------------------------------------------------
@@ -505,6 +660,23 @@ def test_random_state_and_jobs():
     assert not np.array_equal(other.predict_proba(X), first.predict_proba(X))
 
 
+def test_the_order_of_the_bags_does_not_matter():
+    X, y = make_cohort(3)
+    order = np.random.default_rng(0).permutation(48)
+    place = np.argsort(order)
+    folds = list(GroupKFold(4).split(np.zeros(48), y, X.groups))
+    moved = [(place[train], place[test]) for train, test in folds]
+    members = [("votes", InstanceVotingClassifier()), ("means", statistics())]
+    model = ClinicalFusion(members, final(), cv=folds)
+    other = clone(model).set_params(cv=moved)
+    table = model.fit_transform(X, y)
+    np.testing.assert_allclose(other.fit_transform(X[order], y[order]), table[order], rtol=1e-6)
+    expected = model.predict_proba(X)
+    np.testing.assert_allclose(other.predict_proba(X), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(X[order]), expected[order])
+    np.testing.assert_allclose(model.predict_proba(X[7:8]), expected[7:8])
+
+
 def test_clone_and_pickle():
     X, y = make_cohort()
     estimator = statistics()
@@ -565,12 +737,122 @@ def test_set_output():
     with sklearn.config_context(transform_output="pandas"):
         again = clone(model).fit_transform(X, y)
     pd.testing.assert_frame_equal(again, table)
+    index = [f"visit {i}" for i in range(48)]
+    named = clone(model).set_params(covariates=["age", "sex"], group="patient")
+    got = named.set_output(transform="pandas").fit_transform(frame(X).set_axis(index), y)
+    pd.testing.assert_frame_equal(got, table.set_axis(index))
 
 
 def test_progress(capsys):
     X, y = make_cohort()
     ClinicalFusion(statistics(), final(), cv=3, verbose=1).fit(X, y)
     assert "ClinicalFusion, models" in capsys.readouterr().err
+
+
+# -- what it says of instances ---------------------------------------------------------------
+
+
+def small_network(**params):
+    return AttentionMILClassifier(
+        hidden_layer_sizes=(4,), attention_dim=4, max_iter=3, random_state=0, **params
+    )
+
+
+def assert_same_parts(got, expected):
+    """Lists with one array for each bag; in arrays of labels NaN is equal to itself, too."""
+    for a, b in zip(got, expected, strict=True):
+        pd.testing.assert_frame_equal(pd.DataFrame(a), pd.DataFrame(b), check_exact=True)
+
+
+INSTANCE_OUTPUTS = {
+    "score_instances": score_instances,
+    "predict_instances": predict_instances,
+    "attention_weights": attention_weights,
+}
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    ("estimator", "methods"),
+    [
+        (InstanceVotingClassifier(), ["score_instances", "predict_instances"]),
+        (MISVM(), ["score_instances", "predict_instances"]),
+        (small_network(), ["score_instances", "attention_weights"]),
+        (
+            make_pipeline(
+                InstanceTransformer(StandardScaler()),
+                OneClassInstanceFilter(NearestNeighbors(n_neighbors=2), fraction=0.5),
+                InstanceVotingClassifier(),
+            ),
+            ["score_instances", "predict_instances"],
+        ),
+        (GridSearchCV(MISVM(), {"C": [1.0]}, cv=2), ["score_instances", "predict_instances"]),
+        (statistics(), []),
+        (make_pipeline(BagStatistics(), InstanceVotingClassifier()), []),
+    ],
+)
+def test_instance_outputs_are_those_of_the_first_level(estimator, methods, n_classes):
+    X, y = make_cohort(n_classes)
+    new, _ = make_cohort(n_classes, seed=1)
+    model = ClinicalFusion(estimator, final(), cv=2, random_state=0).fit(X, y)
+    # The model of all training bags, not one of a fold.
+    whole = clone(estimator).fit(X, y)
+    for method, inspect in INSTANCE_OUTPUTS.items():
+        if method not in methods:
+            assert not hasattr(model, method)
+            with pytest.raises(TypeError, match=f"has no {method}|one row, so {method} has no"):
+                inspect(model, new)
+            continue
+        expected = inspect(whole, new)
+        for got in (getattr(model, method)(new), inspect(model, new)):
+            assert_same_parts(got, expected)
+
+
+def test_instance_outputs_through_wrappers_and_pickles():
+    X, y = make_cohort()
+    fusion = ClinicalFusion(InstanceVotingClassifier(), final(), cv=3, random_state=0)
+    piped = make_pipeline(InstanceTransformer(StandardScaler()), clone(fusion)).fit(X, y)
+    Xt = piped[0].transform(X)
+    assert_same_parts(score_instances(piped, X), piped[1].score_instances(Xt))
+    searched = GridSearchCV(fusion, {"bag_features": [["rate"]]}, cv=2).fit(X, y)
+    fusion.fit(X, y)
+    for model in (searched, pickle.loads(pickle.dumps(fusion))):
+        assert_same_parts(score_instances(model, X), fusion.score_instances(X))
+    labelled = X.with_columns(instance_data={"label": X.flat()[0][:, 1] > 1})
+    scorer = make_instance_scorer("roc_auc")
+    assert scorer(fusion, labelled) == scorer(fusion.estimators_[0], labelled)
+
+
+def test_instance_outputs_need_one_estimator():
+    X, y = make_cohort()
+    members = [("votes", InstanceVotingClassifier()), ("margin", MISVM())]
+    several = ClinicalFusion(members, final(), cv=3, random_state=0).fit(X, y)
+    none = ClinicalFusion([], final()).fit(X, y)
+    for method, inspect in INSTANCE_OUTPUTS.items():
+        ask = rf"milkit\.inspection\.{method}\(fusion\.estimators_\[k\], X\)"
+        for model, count in ((several, 2), (none, 0)):
+            assert not hasattr(model, method)
+            with pytest.raises(TypeError, match=rf"here there are {count}\. .*{ask}"):
+                inspect(model, X)
+            with pytest.raises(AttributeError) as caught:
+                getattr(model, method)
+            assert f"there are {count}." in str(caught.value.__cause__)
+    assert len(score_instances(several.estimators_[1], X)) == len(X)
+    unfitted = ClinicalFusion(InstanceVotingClassifier())
+    assert not hasattr(unfitted, "score_instances")
+    with pytest.raises(NotFittedError, match="ClinicalFusion instance is not fitted"):
+        score_instances(unfitted, X)
+
+
+def test_instance_outputs_where_the_first_level_names_covariates():
+    X, y = make_cohort()
+    network = small_network(covariates="concat", covariate_columns=["sex"])
+    model = ClinicalFusion(network, final(), covariates=["age", "sex"], cv=3, random_state=0)
+    model.fit(frame(X), y)
+    expected = score_instances(model.estimators_[0], X)
+    for container in (X, frame(X)):
+        for got in (model.score_instances(container), score_instances(model, container)):
+            assert_same_parts(got, expected)
 
 
 # -- what it refuses -------------------------------------------------------------------------
@@ -603,6 +885,17 @@ class Embedding(TransformerMixin, OnlyLabels):
         ),
         ({"estimator": "votes"}, ValueError, "The 'estimator' parameter"),
         ({"final_estimator": "forest"}, ValueError, "The 'final_estimator' parameter"),
+        (
+            {"final_estimator": LinearRegression()},
+            TypeError,
+            r"final_estimator must be a classifier. Got LinearRegression\(\)",
+        ),
+        (
+            {"final_estimator": make_pipeline(SimpleImputer(), LinearRegression())},
+            TypeError,
+            "final_estimator must be a classifier",
+        ),
+        ({"covariates": ["age", "sex", "age"]}, ValueError, "covariates names a column twice"),
         ({"bag_features": ["embedding"]}, ValueError, "Embeddings are refused"),
         ({"bag_features": []}, ValueError, "bag_features must be 'auto' or a list"),
         ({"bag_features": "rate"}, ValueError, "The 'bag_features' parameter"),
@@ -628,6 +921,9 @@ def test_wrong_input():
         model.fit(X, y[:3])
     with pytest.raises(ValueError, match="sample_weight has 2 entries"):
         model.fit(X, y, sample_weight=[1, 2])
+    for unfitted in ("get_feature_names_out", "feature_importances_"):
+        with pytest.raises(NotFittedError, match="ClinicalFusion instance is not fitted"):
+            getattr(model, unfitted)()
     model.fit(X, y)
     with pytest.raises(ValueError, match="X has 4 features"):
         model.predict(BagArray.from_list([np.zeros((2, 4))], covariates=X.covariates[:1]))

@@ -131,3 +131,61 @@ def test_names_that_are_no_strings():
     encoder = CovariateEncoder().fit(table)
     assert list(map(str, encoder.names())) == ["0", "sex_f", "sex_m", "1_a", "1_b"]
     np.testing.assert_array_equal(encoder.transform(table), [[1, 1, 0, 1, 0], [2, 0, 1, 0, 1]])
+
+
+DATES = pd.to_datetime(["1950-03-01", "1961-12-24", None])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        DATES,
+        DATES.tz_localize("Europe/Paris"),
+        DATES - DATES[0],
+        DATES.to_period("M"),
+        pd.Series([date.date() for date in DATES[:2]] + [None], dtype=object),
+        pd.Series([DATES[0], None, DATES[1]], dtype=object),
+        pd.Series([DATES[0].time(), None, DATES[1].time()], dtype=object),
+        pd.Series([DATES[1] - DATES[0], None, DATES[1] - DATES[0]], dtype=object),
+    ],
+)
+def test_times_are_refused(column):
+    table = pd.DataFrame({"age": [60.0, 50.0, 40.0], "when": column})
+    message = r"covariates \['when'\] hold dates or times. .* an age in years"
+    with pytest.raises(ValueError, match=message):
+        CovariateEncoder().fit(table)
+    # pandas would read them as a number of nanoseconds.
+    for known in ([1.0, 2.0, 3.0], ["a", "b", "c"]):
+        encoder = CovariateEncoder().fit(table.assign(when=known))
+        with pytest.raises(ValueError, match=message):
+            encoder.transform(table)
+
+
+def test_text_of_dates_is_a_category():
+    encoder = CovariateEncoder().fit(pd.DataFrame({"year": ["1950", "1951", "1950"]}))
+    assert encoder.names() == ["year_1950", "year_1951"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", "object"])
+def test_infinity_is_refused_and_its_bag_named(dtype):
+    good = pd.Series([1.0, 2.0, 3.0], dtype=dtype)
+    bad = pd.Series([1.0, -np.inf, None], dtype=dtype)
+    message = "covariate 'iron' is infinite in bag 1"
+    with pytest.raises(ValueError, match=message):
+        CovariateEncoder().fit(pd.DataFrame({"iron": bad}))
+    encoder = CovariateEncoder().fit(pd.DataFrame({"iron": good}))
+    with pytest.raises(ValueError, match=message):
+        encoder.transform(pd.DataFrame({"iron": bad}))
+    # Of some rows of a table the row keeps its number.
+    with pytest.raises(ValueError, match=message):
+        CovariateEncoder().fit(pd.DataFrame({"iron": bad})[1:])
+
+
+def test_categories_that_are_numbers_of_other_widths():
+    stages = pd.Categorical(np.array([1, 2, 1], dtype=np.float32))
+    encoder = CovariateEncoder().fit(pd.DataFrame({"stage": stages}))
+    assert encoder.names() == ["stage_1", "stage_2"]
+    for values in (["2", "1", "3"], [2, 1, 3], [2.0, 1.0, 3.0]):
+        np.testing.assert_array_equal(
+            encoder.transform(pd.DataFrame({"stage": values})), [[0, 1], [1, 0], [0, 0]]
+        )

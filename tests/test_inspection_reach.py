@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -26,7 +26,8 @@ from milkit import (
     InstanceTransformer,
     InstanceVotingClassifier,
 )
-from milkit.base import BagsToBagsMixin
+from milkit.base import BagMixin, BagsToBagsMixin, split_by_bag
+from milkit.exceptions import BagShapeError
 from milkit.inspection import attention_weights, predict_instances, score_instances
 from milkit.utils.validation import as_bag_array
 
@@ -193,6 +194,66 @@ def test_every_container_and_views(data):
         assert_lists_equal(score_instances(model, container), expected)
     rows = [5, 2, 9]
     assert_lists_equal(score_instances(model, bags[rows]), [expected[i] for i in rows])
+
+
+class NamesCovariates(BagMixin, ClassifierMixin, BaseEstimator):
+    """Each instance's first feature, plus the age of its bag."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def score_instances(self, X):
+        bags = as_bag_array(X, covariates=["age"])
+        ages = np.repeat(bags.covariates["age"].to_numpy(), bags.sizes)
+        return split_by_bag(bags.flat()[0][:, 0] + ages, bags)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_estimators_find_the_covariates_that_they_name(data, piped):
+    X, y = data
+    ages = np.arange(24.0)
+    model = NamesCovariates()
+    expected = [bag[:, 0] + age for bag, age in zip(X, ages, strict=True)]
+    if piped:
+        model = make_pipeline(KeepLarge(), make_pipeline("passthrough", model))
+        for bag, values in zip(X, expected, strict=True):
+            values[bag[:, 0] < np.median(bag[:, 0])] = np.nan
+    model.fit(BagArray.from_list(X, covariates={"age": ages}), y)
+    patients = np.arange(24) // 2
+    columns = {"sex": "f", "cells": pd.Series(X, dtype=object), "age": ages, "patient": patients}
+    frame = pd.DataFrame(columns).set_index("patient", drop=False)
+    # What nobody names may have any name, twice.
+    twice = pd.concat([frame, frame[["sex", "sex"]]], axis=1)
+    for container in (frame, twice, BagArray.from_list(X, covariates=frame[["age"]])):
+        assert_lists_equal(score_instances(model, container), expected)
+    with pytest.raises(ValueError, match="'age'"):
+        score_instances(model, frame.drop(columns="age"))
+
+
+def test_a_network_with_covariates_is_asked_with_a_data_frame(data):
+    X, y = data
+    table = pd.DataFrame({"age": np.arange(24.0), "sex": ["f", "m", "m"] * 8})
+    bags = BagArray.from_list(X, covariates=table)
+    frame = table.assign(cells=pd.Series(X, dtype=object), patient=np.arange(24))
+    params = {"max_iter": 3, "hidden_layer_sizes": (8,), "random_state": 0}
+    for columns in (["sex", "age"], None):
+        model = AttentionMILClassifier(covariates="concat", covariate_columns=columns, **params)
+        model.fit(bags, y)
+        assert_lists_equal(score_instances(model, frame), model.score_instances(bags))
+        assert_lists_equal(attention_weights(model, frame), model.attention_weights(bags))
+
+
+def test_data_frames_that_are_no_bags(data):
+    X, y = data
+    model = MISVM().fit(X, y)
+    with pytest.raises(BagShapeError, match=r"Pass \[bag\]"):
+        score_instances(model, pd.DataFrame(np.zeros((4, 3))))
+    with pytest.raises(ValueError, match=r"BagArray\.from_dataframe"):  # one row per instance
+        score_instances(model, pd.DataFrame({"bag": ["a", "a"], "f0": 1.0, "f1": 1.0, "f2": 1.0}))
+    two = pd.DataFrame({"cells": pd.Series(X, dtype=object), "cells2": pd.Series(X, dtype=object)})
+    with pytest.raises(ValueError, match="2 columns with arrays"):
+        score_instances(model, two)
 
 
 def test_step_of_somebody_else_that_keeps_the_instances(data):

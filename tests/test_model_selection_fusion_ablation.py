@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import AdaBoostClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import (
@@ -341,6 +342,76 @@ def test_data_frames(arrays):
     assert found.n_units == 30
 
 
+def test_named_covariates_in_any_sequence():
+    X, y = make_cohort()
+    params = {"cv": 3, "n_resamples": 20, "random_state": 0}
+    expected = fusion_ablation(make_fusion(covariates=["age"]), X, y, **params)
+    bags = pd.Series(X.to_list(), dtype=object)
+    df = X.covariates.assign(cells=bags, patient=X.groups)
+    for named in (("age",), np.array(["age"])):
+        fusion = make_fusion(covariates=named, group="patient")
+        for container in (X, df):
+            found = fusion_ablation(fusion, container, y, **params)
+            pd.testing.assert_frame_equal(found.fold_scores, expected.fold_scores)
+
+
+def test_bags_only_gets_no_covariates():
+    """An estimator of bags may use those that are attached, by itself."""
+    X, y = make_cohort()
+    fusion, cv = make_fusion(SeesCovariates()), GroupKFold(3)
+    params = {"cv": cv, "n_resamples": 20, "random_state": 0}
+    found = fusion_ablation(fusion, X, y, **params)
+    folds = list(cv.split(np.zeros(60), y, X.groups))
+    # Of all covariates, though the second level gets one of them.
+    for columns in (None, ["iron"]):
+        fusion.set_params(covariates=columns)
+        found = fusion_ablation(fusion, X, y, **params)
+        np.testing.assert_array_equal(found.fold_scores["bags only"], 0.5)
+        np.testing.assert_allclose(
+            found.fold_scores["both"], by_hand(fusion, X, y, folds, "roc_auc")
+        )
+    listed = fusion.set_params(estimator=[("own", SeesCovariates())], covariates=None)
+    found = fusion_ablation(listed, X, y, **params)
+    np.testing.assert_array_equal(found.fold_scores["bags only"], 0.5)
+
+
+class SeesCovariates(ClassifierMixin, BaseEstimator):
+    """The age where there is one, else always the same."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, X):
+        return np.zeros(len(X)) if X.covariates is None else X.covariates["age"].to_numpy()
+
+    def predict(self, X):
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+
+@pytest.mark.parametrize("labels", ["strings", "list"])
+def test_labels_of_other_types(labels):
+    X, y = make_cohort()
+    params = {"cv": 3, "n_resamples": 20, "random_state": 0}
+    expected = fusion_ablation(make_fusion(), X, y, **params)
+    y = np.where(y, "ill", "healthy") if labels == "strings" else y.tolist()
+    found = fusion_ablation(make_fusion(), X, y, **params)
+    pd.testing.assert_frame_equal(found.fold_scores, expected.fold_scores)
+
+
+def test_groups_of_both_labels_and_categories_of_one_fold():
+    X, _ = make_cohort()
+    y = np.arange(60) % 2
+    site = np.array(["north", "north", "south"] * 20, dtype=object)
+    site[0], site[7] = "east", None
+    X = X.with_columns(covariates=X.covariates.assign(site=site))
+    found = fusion_ablation(
+        make_fusion(InstanceVotingClassifier()), X, y, cv=3, n_resamples=20, random_state=0
+    )
+    assert np.isfinite(found.fold_scores.to_numpy()).all()
+    assert found.n_units == 30
+
+
 # -- what it refuses -------------------------------------------------------------------------
 
 
@@ -366,6 +437,74 @@ def test_wrong_input():
         fusion_ablation(make_fusion(covariates=["weight"]), X, y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         fusion_ablation(make_fusion(), X, y[:-1])
+    with pytest.raises(ValueError, match="only one class, 0"):
+        fusion_ablation(make_fusion(), X, np.zeros(60, dtype=int))
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        fusion_ablation(make_fusion(), X, np.linspace(0, 1, 60))
+    with pytest.raises(ValueError, match="Bag 0 has no label"):
+        fusion_ablation(make_fusion(), X, np.where(y, 1.0, np.nan))
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_covariate_that_is_y_is_refused(coded):
+    X, y = make_cohort()
+    leak = np.where(y, "ill", "healthy") if coded else y
+    X = X.with_columns(covariates=X.covariates.assign(outcome=leak))
+    with pytest.raises(ValueError, match="'outcome' is identical to y"):
+        fusion_ablation(make_fusion(), X, y, cv=3)
+
+
+def test_covariates_that_tell_nothing_change_nothing():
+    X, y = make_cohort()
+    last = make_pipeline(SimpleImputer(keep_empty_features=True), second())
+    fusion = make_fusion().set_params(final_estimator=last)
+    params = {"cv": 3, "n_resamples": 20, "random_state": 0}
+    expected = fusion_ablation(fusion, X, y, **params)
+    for column in (1.0, np.nan):
+        dull = X.with_columns(covariates=X.covariates.assign(dull=column))
+        with pytest.warns(UserWarning, match=r"\['dull'\] are (constant|all missing)"):
+            found = fusion_ablation(fusion, dull, y, **params)
+        pd.testing.assert_frame_equal(found.fold_scores, expected.fold_scores)
+
+
+def test_more_folds_than_groups():
+    X, y = make_cohort()
+    with pytest.raises(ValueError, match="cv=31 folds were asked for, and there are 30 groups"):
+        fusion_ablation(make_fusion(), X, y, cv=31)
+    inner = make_fusion().set_params(cv=31)  # in three folds 20 groups are left
+    with pytest.raises(ValueError, match="cv=31 folds were asked for, and there are 20 groups"):
+        fusion_ablation(inner, X, y, cv=3)
+
+
+class OnlyLabels(ClassifierMixin, BaseEstimator):
+    """Neither probabilities nor decision values."""
+
+    fits = 0
+
+    def fit(self, X, y):
+        OnlyLabels.fits += 1
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+def test_models_that_give_labels_only():
+    X, y = make_cohort()
+    OnlyLabels.fits = 0
+    for estimator in (OnlyLabels(), [("votes", OnlyLabels())]):
+        with pytest.raises(TypeError, match="has neither predict_proba nor decision_function"):
+            fusion_ablation(make_fusion(estimator), X, y, cv=3)
+    assert OnlyLabels.fits == 0
+    # A second level of labels is scored as such.
+    fusion = make_fusion().set_params(final_estimator=OnlyLabels())
+    with pytest.raises(ValueError, match="Use 'accuracy' or 'balanced_accuracy'"):
+        fusion_ablation(fusion, X, y, cv=3)
+    found = fusion_ablation(
+        fusion, X, y, cv=3, scoring="balanced_accuracy", n_resamples=20, random_state=0
+    )
+    assert found.scores.loc["both", "value"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,13 @@ from milkit import (
     AttentionMILClassifier,
     BagArray,
     BagStatistics,
+    ClinicalFusion,
     InstanceTransformer,
+    InstanceVotingClassifier,
     SetKernel,
 )
 from milkit.base import BagMixin, BagsToBagsMixin
+from milkit.exceptions import GroupLeakageError
 from milkit.model_selection import GroupedSplit
 from milkit.utils.validation import validate_bags
 
@@ -643,6 +646,151 @@ def test_grid_search_is_the_loop_over_the_grid(container):
     search = GridSearchCV(case.model(), GRID, cv=case.splitter(), scoring="roc_auc")
     search.fit(case.X, Y, **case.fit_groups())
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
+
+
+# -- who is in which fit, inside an outer cross-validation -------------------------------------
+
+
+class Recorder(PatientSpy):
+    """Notes the bags of each fit."""
+
+    fits = []
+
+    def fit(self, X, y=None):
+        super().fit(X, y)
+        self.fits.append(tuple(self.bags_.astype(int)))
+        return self
+
+
+def _recorded(*steps):
+    return make_pipeline(Recorder(), *steps)
+
+
+def _votes():
+    return _recorded(InstanceVotingClassifier())
+
+
+def _machine():
+    return _recorded(MISVM(kernel="linear", random_state=0))
+
+
+def _soft_vote(cv):
+    # MISVM has no probabilities of its own.
+    members = [("votes", _votes()), ("svm", CalibratedClassifierCV(_machine(), cv=cv))]
+    return VotingClassifier(members, voting="soft")
+
+
+def _hard_vote(cv):
+    return VotingClassifier([("votes", _votes()), ("svm", _machine())])
+
+
+def _stack(cv):
+    return StackingClassifier(
+        [("votes", _votes()), ("svm", _machine())], LogisticRegression(), cv=cv
+    )
+
+
+def _tuned(model, cv):
+    return TunedThresholdClassifierCV(model, thresholds=5, cv=cv)
+
+
+def _tuned_stack(cv):
+    return _tuned(_stack(cv), cv)
+
+
+def _tuned_votes(cv):
+    return _tuned(_votes(), cv)
+
+
+def _fusion(cv):
+    return ClinicalFusion(
+        _votes(), LogisticRegression(), covariates=["iron"], group=cv.group, cv=cv
+    )
+
+
+def _tuned_fusion(cv):
+    return _tuned(_fusion(cv), cv)
+
+
+def _fusion_in_vote(cv):
+    return VotingClassifier([("fusion", _fusion(cv)), ("votes", _votes())], voting="soft")
+
+
+def _fusion_in_stack(cv):
+    members = [("fusion", _fusion(cv)), ("votes", _votes())]
+    return StackingClassifier(members, LogisticRegression(), cv=cv)
+
+
+def _plain(bags):
+    return [bags]
+
+
+def _all_and_folds(inside=_plain):
+    """The bags of each fit of a tool that fits its estimator on all bags and in three folds."""
+
+    def fits(bags):
+        splits = StratifiedGroupKFold(3).split(bags, Y[bags], GROUPS[bags])
+        return [*inside(bags), *(fit for train, _ in splits for fit in inside(bags[train]))]
+
+    return fits
+
+
+def _folds_only(bags):
+    return _all_and_folds()(bags)[1:]
+
+
+# The tool, and for each of its members the bags of every fit.
+NESTED = [
+    (_soft_vote, [_plain, _folds_only]),
+    (_hard_vote, [_plain, _plain]),
+    (_stack, [_all_and_folds()] * 2),
+    (_tuned_stack, [_all_and_folds(_all_and_folds())] * 2),
+    (_tuned_votes, [_all_and_folds()]),
+    (_tuned_fusion, [_all_and_folds(_all_and_folds())]),
+    (_fusion_in_vote, [_all_and_folds(), _plain]),
+    (_fusion_in_stack, [_all_and_folds(_all_and_folds()), _all_and_folds()]),
+]
+
+
+@pytest.mark.parametrize("routing", [False, True], ids=["plain", "routing"])
+@pytest.mark.parametrize("container", ["BagArray", "DataFrame"])
+@pytest.mark.parametrize(
+    ("make", "members"), NESTED, ids=lambda part: getattr(part, "__name__", "")
+)
+def test_inner_fits_under_cross_val_score(make, members, container, routing, monkeypatch):
+    """Every fit at every level has the bags of splits by patient, no more and no fewer."""
+    monkeypatch.setattr(Recorder, "fits", [])
+    case = Case(container)
+    iron = np.random.default_rng(1).normal(size=len(Y))
+    if container == "BagArray":
+        X = case.X.with_columns(covariates={"iron": iron})
+    else:
+        X = case.X.assign(iron=iron)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        scores = cross_val_score(
+            make(case.splitter()), X, Y, cv=case.splitter(2), error_score="raise"
+        )
+    assert np.isfinite(scores).all()
+    outer = [train for train, _ in StratifiedGroupKFold(2).split(BAGS, Y, GROUPS)]
+    expected = [tuple(fit) for train in outer for member in members for fit in member(train)]
+    assert sorted(Recorder.fits) == sorted(expected)
+    for fit in Recorder.fits:
+        patients, bags = np.unique(GROUPS[list(fit)], return_counts=True)
+        assert len(patients) < N_PATIENTS
+        assert np.all(bags == 2)  # all that the patient has
+
+
+@pytest.mark.parametrize("make", [_soft_vote, _stack, _tuned_votes])
+def test_the_recorder_sees_a_split_patient(make):
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    with pytest.raises(AssertionError, match=r"Patient \d+ is on both sides of a split"):
+        cross_val_score(make(cv), Case("BagArray").X, Y, cv=GroupedSplit(2), error_score="raise")
+
+
+@pytest.mark.parametrize("make", [_soft_vote, _stack, _tuned_votes])
+def test_inner_splits_without_groups_are_refused(make):
+    with pytest.raises(GroupLeakageError, match="No groups"):
+        make(GroupedSplit(3)).fit(BAGS, Y)
 
 
 # -- clone, names, pages ---------------------------------------------------------------------

@@ -5,11 +5,12 @@ from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from milkit import inspection
 from milkit.bags import BagArray
 from milkit.base import BagClassifierMixin, BagMixin
 from milkit.fusion._bag_features import BAG_FEATURES, BagFeatures, chosen
@@ -33,6 +34,33 @@ def _fit_member(estimator, X, y, weight, train, test, kinds):
     fit_inside(estimator, own, y[train], weight=weight, instead=_WITHOUT_WEIGHTS)
     features = BagFeatures(estimator, own, chosen(estimator, own, kinds))
     return features, features(X[test]) if len(test) else None
+
+
+def _reasons_for_lack(estimator, X):
+    """Of the outputs for instances those that an estimator does not give, and why not."""
+    reasons = {}
+    for method in ("score_instances", "predict_instances", "attention_weights"):
+        try:
+            getattr(inspection, method)(estimator, X)
+        except TypeError as error:
+            reasons[method] = str(error)
+    return reasons
+
+
+def _first_level_has(method):
+    def check(self):
+        check_is_fitted(self, "final_estimator_")
+        if len(self.estimators_) != 1:
+            raise AttributeError(
+                f"{method} is that of the one estimator of the first level, and here there are "
+                f"{len(self.estimators_)}. Ask one of several with "
+                f"milkit.inspection.{method}(fusion.estimators_[k], X)."
+            )
+        if method in self._lacks:
+            raise AttributeError(self._lacks[method])
+        return True
+
+    return check
 
 
 def _final_has(name):
@@ -63,8 +91,8 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         ``StackingClassifier``. None is ``xgboost.XGBClassifier`` with 100 trees and a learning
         rate of 0.1, in which both classes weigh the same [1]_.
     covariates : list of str, default=None
-        Which covariates to use. None is all that are attached to a BagArray. In a DataFrame only
-        those that are named are used. An empty list is none.
+        Which covariates the second level gets. None is all that are attached to a BagArray; of a
+        DataFrame only those that are named are used. An empty list is none.
     group : str, default=None
         The column that holds the groups where X is a DataFrame with a column of arrays.
     bag_features : "auto" or list of str, default="auto"
@@ -240,6 +268,8 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
 
     def _fit(self, X, y, sample_weight, groups):
         self._validate_params()
+        if self.final_estimator is not None and not is_classifier(self.final_estimator):
+            raise TypeError(f"final_estimator must be a classifier. Got {self.final_estimator!r}.")
         members = self._members()
         kinds = self._kinds()
         bags, y = self._validated(X, y, reset=True)
@@ -253,6 +283,7 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         folds = self._folds(bags, encoded, groups, fold_seed, counted)
         self._covariates = self._encoder(bags)
         columns = self._first_level(members, kinds, bags, y, weight, folds, seeds)
+        self._lacks = _reasons_for_lack(self.estimators_[0], bags[:1]) if members else {}
         table = self._table(columns, bags)
         self.final_estimator_ = self._final(encoded, weight, final_seed)
         fit_inside(self.final_estimator_, table, encoded, weight=weight, instead=_WITHOUT_WEIGHTS)
@@ -313,11 +344,15 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         table = bags.covariates
         if self.covariates is not None:
             named = list(self.covariates)
+            if len(set(named)) < len(named):
+                raise ValueError(f"covariates names a column twice: {named}.")
             absent = [n for n in named if table is None or n not in table.columns]
             if absent:
                 raise ValueError(
                     f"covariates names {absent}, which X does not have. It has "
-                    f"{[] if table is None else list(table.columns)}."
+                    f"{[] if table is None else list(table.columns)}. Attach them to a BagArray, "
+                    "X.with_columns(covariates=table); of a DataFrame a step in front of this one "
+                    "gives only the bags."
                 )
             table = table[named] if named else None
         elif table is None and self.passthrough:
@@ -400,7 +435,7 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         return final
 
     def _rows(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "final_estimator_")
         bags = self._validated(X, reset=False)
         return self._table([features(bags) for features in self._features], bags)
 
@@ -433,7 +468,7 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         names : ndarray of str objects, shape (n_columns,)
             ``<estimator>__<feature>_<label>``, then the covariates.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "final_estimator_")
         names = [
             f"{name}__{column}"
             for name, features in zip(self._names, self._features, strict=True)
@@ -486,8 +521,64 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         rows = self._rows(X)
         return self.final_estimator_.decision_function(rows)
 
+    @available_if(_first_level_has("score_instances"))
+    def score_instances(self, X):
+        """Evidence of each instance, as the first level sees it.
+
+        It is that of the one estimator of the first level, as fitted on all training bags, and
+        not of the final decision, which also knows the covariates.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        evidence : list of ndarray, each of shape (n_i,) or (n_i, n_classes)
+            See :func:`milkit.inspection.score_instances`.
+        """
+        return self._of_instances("score_instances", X)
+
+    @available_if(_first_level_has("predict_instances"))
+    def predict_instances(self, X):
+        """Label of each instance, as the first level sees it.
+
+        See :meth:`score_instances`: the final decision also knows the covariates.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        labels : list of ndarray, each of shape (n_i,)
+            See :func:`milkit.inspection.predict_instances`.
+        """
+        return self._of_instances("predict_instances", X)
+
+    @available_if(_first_level_has("attention_weights"))
+    def attention_weights(self, X):
+        """Attention weight of each instance, in the first level.
+
+        See :meth:`score_instances`: the final decision also knows the covariates.
+
+        Parameters
+        ----------
+        X : container of n_bags bags
+
+        Returns
+        -------
+        weights : list of ndarray, each of shape (n_i,) or (n_i, n_heads)
+            See :func:`milkit.inspection.attention_weights`.
+        """
+        return self._of_instances("attention_weights", X)
+
+    def _of_instances(self, method, X):
+        bags = self._validated(X, reset=False)
+        return getattr(inspection, method)(self.estimators_[0], bags)
+
     @property
     def feature_importances_(self):
         """ndarray of shape (n_columns,) : Importance of each column to the second level."""
-        check_is_fitted(self)
+        check_is_fitted(self, "final_estimator_")
         return self.final_estimator_.feature_importances_

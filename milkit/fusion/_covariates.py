@@ -14,6 +14,10 @@ NO_COVARIATES = (
 )
 
 
+# What pandas calls the kinds of columns that hold a time; their numbers are nanoseconds or so.
+_TIMES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64"}
+
+
 class CovariateEncoder:
     """Numbers as they are, with their missing values; categories as one column each.
 
@@ -30,8 +34,11 @@ class CovariateEncoder:
             Where warnings point: to the line that called an estimator's ``fit``.
         """
         self.columns = list(table.columns)
+        _refuse_times(table)
         self.numbers = [name for name in self.columns if _is_number(table[name])]
         self.categories = [name for name in self.columns if name not in self.numbers]
+        for name in self.numbers:
+            _numbers(table[name], name)  # refuses infinity before anything is fitted
         dull = [name for name in self.columns if table[name].nunique(dropna=False) < 2]
         if dull:
             missing = [name for name in dull if table[name].isna().all()]
@@ -70,6 +77,7 @@ class CovariateEncoder:
                 f"X lacks the covariates {absent}, which were there in fit. It has {have}. Attach "
                 "them with X.with_columns(covariates=...), with missing values where unknown."
             )
+        _refuse_times(table[self.columns])
         parts = [_numbers(table[name], name)[:, None] for name in self.numbers]
         if self.encoder is not None:
             parts.append(self.encoder.transform(_as_text(table[self.categories])))
@@ -79,7 +87,8 @@ class CovariateEncoder:
 class StandardCovariates:
     """Columns for a network: encoded, missing values imputed and told, standardised.
 
-    A missing number becomes the median, and a column of its own says so.
+    A missing number becomes the median, and a column of its own says so. A column that is constant
+    in the training bags is 0 in all bags.
 
     Parameters
     ----------
@@ -94,14 +103,26 @@ class StandardCovariates:
         # A column that is missing everywhere stays, as a constant.
         imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         self.scaler = make_pipeline(imputer, StandardScaler())
-        self.n_columns = self.scaler.fit_transform(self.encoder.transform(table)).shape[1]
+        columns = self.scaler.fit_transform(self.encoder.transform(table))
+        # Nothing is learned of a constant, so another value later must not count.
+        self.varies = np.ptp(columns, axis=0) > 0
 
     def __len__(self):
-        return self.n_columns
+        return len(self.varies)
 
     def __call__(self, table):
         """Standardised columns, float32 array of shape (n_bags, n_columns)."""
-        return self.scaler.transform(self.encoder.transform(table)).astype(np.float32)
+        columns = self.scaler.transform(self.encoder.transform(table))
+        return np.where(self.varies, columns, 0.0).astype(np.float32)
+
+
+def _refuse_times(table):
+    times = [n for n in table if pd.api.types.infer_dtype(table[n], skipna=True) in _TIMES]
+    if times:
+        raise ValueError(
+            f"The covariates {times} hold dates or times. Turn them into numbers, such as an age "
+            "in years, (visit - birth).dt.days / 365.25."
+        )
 
 
 def _is_number(column):
@@ -119,11 +140,17 @@ def _has_many_values(column):
 
 def _numbers(column, name):
     try:
-        return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+        values = pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The covariate {name!r} held numbers in fit, and now: {error}."
         ) from error
+    if np.isinf(values).any():
+        bag = column.index[np.isinf(values).argmax()]
+        raise ValueError(
+            f"The covariate {name!r} is infinite in bag {bag}. Correct it, or give a missing value."
+        )
+    return values
 
 
 def _as_text(table):
@@ -136,4 +163,5 @@ def _text(value):
     if pd.isna(value):
         return "missing"
     # A missing value elsewhere in the column makes 1.0 of 1.
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    whole = isinstance(value, (float, np.floating)) and value.is_integer()
+    return str(int(value)) if whole else str(value)

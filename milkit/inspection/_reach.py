@@ -1,11 +1,13 @@
 """Instance outputs of the estimator inside pipelines, searches and wrappers."""
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.bags import BagArray
 from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
+from milkit.utils._containers import array_columns, is_frame
 from milkit.utils.validation import as_bag_array, reads_as_table
 
 __all__ = ["attention_weights", "predict_instances", "score_instances"]
@@ -34,7 +36,8 @@ def score_instances(estimator, X):
         other searches), FrozenEstimator, CalibratedClassifierCV, FixedThresholdClassifier,
         TunedThresholdClassifierCV and OneVsRestClassifier around one.
     X : container of n_bags bags
-        Any form that :func:`milkit.utils.validation.as_bag_array` takes.
+        Any form that :func:`milkit.utils.validation.as_bag_array` takes. An estimator finds the
+        covariates that it names among the other columns of a DataFrame.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def _aligned(estimator, X, method):
             f"estimator must be a fitted estimator, such as MISVM().fit(X, y). Got {estimator!r} "
             "instead."
         )
-    bags = as_bag_array(X)
+    bags = as_bag_array(X, covariates=_columns_beside_bags(X))
     if reads_as_table(X):
         raise BagShapeError(
             f"{method} needs bags, but got one 2-D table, which may be a single bag. Pass [bag] "
@@ -150,6 +153,13 @@ def _aligned(estimator, X, method):
     return split_by_bag(_values(estimator, bags, method), bags)
 
 
+def _columns_beside_bags(X):
+    """Columns of a DataFrame with bags that an estimator may name; None where there are no such."""
+    if not is_frame(X) or not (bags := array_columns(X)):
+        return None
+    return [name for name in X.columns[~X.columns.duplicated(keep=False)] if name not in bags]
+
+
 def _values(estimator, bags, method):
     """Flat values for all instances of ``bags``, NaN for those that were dropped."""
     if hasattr(estimator, "steps"):
@@ -158,6 +168,8 @@ def _values(estimator, bags, method):
         try:
             instance_method = getattr(estimator, method)
         except AttributeError as error:  # these parameters have none, and the cause says why
+            if isinstance(error.__cause__, NotFittedError):
+                raise error.__cause__ from None
             raise TypeError(str(error.__cause__ or error)) from error
         return np.concatenate(instance_method(bags))
     if isinstance(estimator, BagMixin):  # what is inside one of milkit's sees other bags

@@ -8,10 +8,11 @@ from sklearn.base import clone
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_random_state
 
+from milkit.base import encode_labels
 from milkit.model_selection._folds import whole_group_folds
 from milkit.model_selection._groups import find_groups
 from milkit.utils._containers import is_frame
-from milkit.utils.validation import as_bag_array
+from milkit.utils.validation import as_bag_array, refuse_missing_labels
 
 # Not at the top: milkit.metrics imports this package, and milkit.fusion comes above it.
 
@@ -127,8 +128,9 @@ def fusion_ablation(
     Parameters
     ----------
     fusion : ClinicalFusion
-        Not fitted. "bags only" is its estimator alone (of several, a fusion without covariates),
-        "clinical only" its second level on the covariates alone.
+        Not fitted. "bags only" is its estimator alone (of several, a fusion without covariates);
+        it gets bags without covariates. "clinical only" is the second level on the covariates
+        alone.
     X : container of n_bags bags
         With covariates.
     y : array-like of shape (n_bags,)
@@ -161,9 +163,9 @@ def fusion_ablation(
     Raises
     ------
     ValueError
-        If X has no covariates, or the metric is unknown.
+        If X has no covariates, the metric is unknown, or y holds no labels of classes.
     TypeError
-        If ``fusion`` is not a ClinicalFusion.
+        If ``fusion`` is not a ClinicalFusion, or its estimators cannot be fused.
     GroupLeakageError
         If ``cv`` divides a group.
 
@@ -204,15 +206,16 @@ def fusion_ablation(
         raise ValueError(
             f"scoring must be the name of a metric, such as 'roc_auc'. Got {scoring!r}."
         )
-    y = column_or_1d(y)
+    y = column_or_1d(refuse_missing_labels(y))
+    classes, _ = encode_labels(y)
     X = _with_groups(fusion, X, groups)
     models = _halves(fusion, X, clinical_estimator)
+    seen = {key: X.with_columns(covariates=None) if key == BAGS else X for key in models}
     rng = check_random_state(random_state)
     codes, folds = whole_group_folds(cv, X, y, X.groups, rng.randint(2**31 - 1))
-    classes = np.unique(y)
     calls = [
-        delayed(_outputs)(clone(m), X, y, *fold, name, classes)
-        for m in models.values()
+        delayed(_outputs)(clone(model), seen[key], y, *fold, name, classes)
+        for key, model in models.items()
         for fold in folds
     ]
     outputs = Parallel(n_jobs)(calls)
@@ -256,27 +259,27 @@ def fusion_ablation(
 
 
 def _with_groups(fusion, X, groups):
-    """X as bags with groups, so that splits inside the models see them, and no other columns."""
+    """X as bags with groups, so that splits inside the models see them."""
     from milkit.fusion import ClinicalFusion
 
     if not isinstance(fusion, ClinicalFusion):
         raise TypeError(f"fusion must be a ClinicalFusion. Got {type(fusion).__name__}.")
-    named = None if fusion.covariates is None else list(fusion.covariates)
     if is_frame(X):
-        bags = as_bag_array(X, group=fusion.group, covariates=named)
-    else:
-        bags = as_bag_array(X, covariates=named or None)
+        named = None if fusion.covariates is None else list(fusion.covariates)
+        X = as_bag_array(X, group=fusion.group, covariates=named)
+    bags = as_bag_array(X)
     groups = find_groups(bags, groups)
     return bags if groups is None else bags.with_columns(groups=groups)
 
 
 def _halves(fusion, bags, clinical_estimator):
     """The three models of the comparison."""
+    fusion._members()  # refuses what cannot be fused before anything is fitted
     if fusion.estimator == [] or not fusion.passthrough:
         raise ValueError(
             "fusion has one half only: it needs an estimator of bags, and passthrough=True."
         )
-    if bags.covariates is None or len(bags.covariates.columns) == 0 or fusion.covariates == []:
+    if bags.covariates is None or (fusion.covariates is not None and not len(fusion.covariates)):
         raise ValueError(
             "X has no covariates that the fusion uses, so that there is no clinical half. Attach "
             "a table with one row for each bag, X.with_columns(covariates=table), or name "
@@ -287,7 +290,7 @@ def _halves(fusion, bags, clinical_estimator):
         clinical.set_params(final_estimator=clinical_estimator)
     alone = fusion.estimator
     if isinstance(alone, list):
-        alone = clone(fusion).set_params(passthrough=False)
+        alone = clone(fusion).set_params(covariates=[])
     return {CLINICAL: clinical, BAGS: alone, BOTH: fusion}
 
 

@@ -98,7 +98,7 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         In training, draw at most so many instances of each bag, anew in each epoch. Predictions
         use all.
     dropout : float, default=0.25
-        Share of the encoder's activations that is dropped in training.
+        Share of the activations of the encoder and the head that is dropped in training.
     tol : float or None, default=None
         None trains for ``max_iter`` epochs. A number stops when the training loss has fallen
         by less than that in ``n_iter_no_change`` epochs in a row, and warns if it never does.

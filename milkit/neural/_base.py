@@ -246,7 +246,7 @@ class BaseAttentionMIL(
             return None
         # The line that called fit, which with_callbacks may have put a frame around.
         stacklevel = 4 + hasattr(self, "set_callbacks")
-        if bags.covariates is None or bags.covariates.shape[1] == 0:
+        if bags.covariates is None:
             warnings.warn(NO_COVARIATES, UserWarning, stacklevel=stacklevel)
             return None
         return StandardCovariates(bags.covariates[used], stacklevel=stacklevel + 2)

@@ -43,6 +43,11 @@ def refuse_combination(estimator):
             "covariates='mixture' has two experts and no head_layer_sizes. Widen the experts by "
             "branch_layer_sizes."
         )
+    if estimator.covariates is not None and list(estimator.branch_layer_sizes)[-1:] == [1]:
+        raise ValueError(
+            "branch_layer_sizes ends in 1, and a single number is nothing after normalisation. "
+            "Give it two or more."
+        )
     attends = isinstance(pooling, str) and pooling in ATTENTION
     if estimator.n_heads > 1 and not (attends and level == "embedding"):
         raise ValueError(

@@ -23,8 +23,8 @@ class LinearHead(Dense):
 class DeepHead(nn.Module):
     """Branches for the embedding and the covariates, layers on both together, a linear layer.
 
-    With branches and no layers it is the D-MIL of seed 004, with layers and no branches the
-    classifier of seed 002. Without covariates there are no branches.
+    With branches and no layers it is the "D-MIL" of Bouatay et al. 2021, with layers and no
+    branches the classifier of Iagaru and Durand-Janin. Without covariates there are no branches.
     """
 
     def __init__(self, bag_branch, covariate_branch, layers, linear):

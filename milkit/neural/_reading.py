@@ -15,6 +15,7 @@ from milkit.neural._packed import Budget, Packed
 from milkit.neural._pooling import WEIGHTED_MEANS
 from milkit.neural._steps import bag_shares, embeddings_of_bags, outputs_of_bags, read_instances
 from milkit.neural._threads import threads_for
+from milkit.utils._containers import is_frame
 from milkit.utils.validation import validate_bags
 
 
@@ -86,7 +87,7 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             dtype=[np.float32, np.uint8],
             order="C",
             tensors=True,
-            covariates=self.covariate_columns if self.covariates is not None else None,
+            covariates=self._names_of_covariates(X, reset),
             instance_data=(self.attention_features if reset else self._instance_features)
             is not None,
             y_numeric=self._y_numeric,
@@ -106,6 +107,23 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return checked
 
     _y_numeric = False
+
+    def _names_of_covariates(self, X, reset):
+        """The covariates to take from X, or None for all that are attached to it."""
+        if not reset:  # those of fit; attached to a BagArray they are found later, by name
+            known = self._covariates is not None and is_frame(X)
+            return self._covariates.encoder.columns if known else None
+        if self.covariates is None or self.covariate_columns is None:
+            return None
+        names = list(self.covariate_columns)
+        if is_frame(X) or isinstance(X, BagArray):
+            return names
+        if names:
+            raise ValueError(
+                f"covariate_columns={names} are named, but X is a {type(X).__name__} without "
+                "columns. Pass a BagArray with covariates, or a DataFrame."
+            )
+        return None
 
     def _packed(self, bags, device):
         flat, offsets = bags.flat()

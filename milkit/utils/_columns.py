@@ -53,7 +53,7 @@ def _is_missing(value):
 
 
 def covariate_table(covariates, n_bags):
-    """Covariates as a DataFrame of shape (n_bags, n_covariates), or None."""
+    """Covariates as a DataFrame of shape (n_bags, n_covariates); None where there are none."""
     if covariates is None:
         return None
     import pandas as pd
@@ -77,7 +77,7 @@ def covariate_table(covariates, n_bags):
         )
     if not table.columns.is_unique:
         raise ValueError(f"covariates have a column name twice: {list(table.columns)}.")
-    return table
+    return table if len(table.columns) else None
 
 
 def flat_instance_column(key, value, sizes, names):

@@ -28,7 +28,7 @@ def _is_bag(item):
     return False
 
 
-def _array_columns(df):
+def array_columns(df):
     """Columns of a DataFrame that hold arrays; the first row alone may be the broken one."""
     return [
         column
@@ -61,7 +61,7 @@ def reads_as_table(X):
     if isinstance(X, BagArray):
         return False
     if is_frame(X):
-        return not _array_columns(X)
+        return not array_columns(X)
     if _is_series(X):
         X = X.to_numpy()
     if isinstance(X, np.ndarray):
@@ -196,7 +196,7 @@ def _names_from_index(index):
 def _from_wide_frame(df, group, covariates, dtype):
     if len(df) == 0:
         raise BagShapeError("Got no bags: the DataFrame has no rows.")
-    found = _array_columns(df)
+    found = array_columns(df)
     named = [*([] if group is None else [group]), *(covariates or ())]
     require_columns(df, named[:1] if group is not None else [], "group")
     require_columns(df, covariates or (), "covariates")

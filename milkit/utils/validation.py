@@ -114,7 +114,7 @@ def validate_bags(
         elif y is None:
             flat = validate_data(estimator, X, y, reset=reset, **check_params)
         else:
-            y = _refuse_missing_labels(y)
+            y = refuse_missing_labels(y)
             flat, y = validate_data(
                 estimator, X, y, reset=reset, y_numeric=y_numeric, **check_params
             )
@@ -227,7 +227,7 @@ def _validate_target(estimator, y, bags, y_numeric):
                 "target y is None."
             )
         return None
-    y = _refuse_missing_labels(y, bags.names)
+    y = refuse_missing_labels(y, bags.names)
     # Not validate_data(X="no_validation"), which would delete feature_names_in_.
     try:
         y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
@@ -245,7 +245,7 @@ def _validate_target(estimator, y, bags, y_numeric):
     return y
 
 
-def _refuse_missing_labels(y, names=None):
+def refuse_missing_labels(y, names=None):
     """y itself, or an array in which a list of several types keeps them."""
     column = read_column(y)
     if column.ndim == 0 or column.size != len(column):
