@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     GroupKFold,
     KFold,
     ShuffleSplit,
+    StratifiedGroupKFold,
     StratifiedKFold,
     cross_val_score,
 )
@@ -27,6 +28,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from milkit import (
     MISVM,
@@ -940,31 +942,44 @@ def test_the_caller_s_columns_are_not_changed():
 # -- why out of fold -------------------------------------------------------------------------
 
 
-def test_bags_of_noise_do_not_drown_the_covariates():
+def noise_bags(seed, n_patients, n_each, signal):
+    """Bags that resemble others of their patient, and a covariate that may tell the label."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n_patients) % 2)
+    patient = np.repeat(np.arange(n_patients), n_each)
+    shift = (n_each > 1) * rng.normal(0, 2, size=(n_patients, 5))
+    bags = [rng.normal(size=(5, 5)) + shift[p] for p in patient]
+    age = (signal * labels + rng.normal(size=n_patients))[patient]
+    return BagArray.from_list(bags, groups=patient, covariates={"age": age}), labels[patient]
+
+
+@pytest.mark.parametrize(("signal", "n_each"), [(1, 1), (1, 4), (0, 1)])
+def test_bags_of_noise_do_not_drown_the_covariates(signal, n_each):
     base = make_pipeline(BagStatistics(), KNeighborsClassifier(1))
-    second = make_pipeline(StandardScaler(), LogisticRegression())
-    scores = {"clinical": [], "fusion": [], "leaky": []}
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        y = np.arange(80) % 2
-        age = y + rng.normal(0, 0.7, 80)
-        X = BagArray.from_list([rng.normal(size=(5, 3)) for _ in y], covariates={"age": age})
-        train, test = np.arange(40), np.arange(40, 80)
-
-        def auc(p, test=test, y=y):
-            return roc_auc_score(y[test], p[:, 1])
-
-        fitted = clone(base).fit(X[train], y[train])
-        rows = np.column_stack([fitted.predict_proba(X)[:, 1], age])
-        leaky = clone(second).fit(rows[train], y[train])
-        scores["leaky"].append(auc(leaky.predict_proba(rows[test])))
-        for name, estimator in (("clinical", []), ("fusion", base)):
-            model = ClinicalFusion(estimator, second, random_state=0).fit(X[train], y[train])
-            scores[name].append(auc(model.predict_proba(X[test])))
-    mean = {name: np.mean(values) for name, values in scores.items()}
-    assert mean["clinical"] > 0.75
-    assert mean["fusion"] >= mean["clinical"] - 0.05
-    assert mean["leaky"] < mean["clinical"] - 0.08
+    second = DecisionTreeClassifier(max_depth=3, min_samples_leaf=5, random_state=0)
+    aucs = {"clinical": [], "fusion": [], "leaky": []}
+    for seed in range(20):
+        X, y = noise_bags(seed, 80, n_each, signal)
+        outer = StratifiedGroupKFold(2, shuffle=True, random_state=seed)
+        for train, test in outer.split(y, y, X.groups):
+            own, new = X[train], X[test]
+            clinical = clone(second).fit(own.covariates, y[train])
+            fusion = ClinicalFusion(base, second, cv=3, random_state=seed).fit(own, y[train])
+            # The same with scores of bags that the base was fitted on.
+            leaky = clone(second).fit(fusion.transform(own), y[train])
+            for name, model, rows in (
+                ("clinical", clinical, new.covariates),
+                ("fusion", fusion, new),
+                ("leaky", leaky, fusion.transform(new)),
+            ):
+                aucs[name].append(roc_auc_score(y[test], model.predict_proba(rows)[:, 1]))
+    mean = {name: np.mean(values) for name, values in aucs.items()}
+    assert mean["leaky"] < 0.55
+    if signal:
+        assert mean["clinical"] > 0.6
+        assert mean["fusion"] >= mean["clinical"] - 0.05
+    else:
+        assert mean["fusion"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_bags_and_covariates_together_are_better_than_each():
