@@ -55,8 +55,9 @@ class BagArray:
     groups : array-like of shape (n_bags,), default=None
         What must not be split across folds, such as the patient of each bag.
     covariates : DataFrame, dict or array-like of shape (n_bags, n_covariates), default=None
-        Tabular data of each bag (age, sex, a count). Kept as a DataFrame; the columns
-        of a bare array are named ``covariate0``, ``covariate1``, ...
+        Tabular data of each bag (age, sex, a count), attached by position: the first
+        row belongs to the first bag. Kept as a DataFrame; the columns of a bare array
+        are named ``covariate0``, ``covariate1``, ...
     instance_data : dict of str to array-like of shape (n_instances, ...), default=None
         What is known of each instance beside its features: a box, a position, the
         image that it came from, its label where it is annotated.
@@ -77,7 +78,8 @@ class BagArray:
     BagShapeError
         If offsets fall or overrun the instances, or a bag is empty; the bag is named.
     ValueError
-        If names, groups, covariates or instance data have another length.
+        If names, groups, covariates or instance data have another length, or the index
+        of the covariates holds the names or groups of the bags in another order.
 
     See Also
     --------
@@ -144,7 +146,7 @@ class BagArray:
         self._rows = None
         self._groups = check_column(groups, n_bags, "groups")
         refuse_missing_groups(self._groups, self._names)
-        self._covariates = covariate_table(covariates, n_bags)
+        self._covariates = covariate_table(covariates, n_bags, self._names, self._groups)
         self._instance_data = check_instance_columns(instance_data, len(instances))
         self._feature_names = check_feature_names(feature_names, instances.shape)
 
@@ -516,7 +518,8 @@ class BagArray:
         ----------
         **columns
             Any of ``names``, ``groups``, ``covariates``, ``instance_data`` and
-            ``feature_names``, as in the constructor. What is not named is kept.
+            ``feature_names``, as in the constructor: by position, one entry or row for
+            each bag in the order of the bags. What is not named is kept.
 
         Returns
         -------

@@ -183,6 +183,33 @@ def test_covariates_of_a_list_keep_their_types():
     assert same.covariates["age"].tolist() == [63, 70]
 
 
+@pytest.mark.parametrize("column", ["names", "groups"])
+def test_covariates_in_another_order_are_refused(column):
+    bags, labels = make_list([1, 2, 1]), ["p3", "p1", "p2"]
+    table = pd.DataFrame({"age": [10, 20, 30]}, index=["p1", "p2", "p3"])
+    X = BagArray.from_list(bags, **{column: labels})
+    message = rf"holds the {column} of the bags in another order.*table.loc\[X.{column}\]"
+    with pytest.raises(ValueError, match=message):
+        X.with_columns(covariates=table)
+    with pytest.raises(ValueError, match=message):
+        BagArray.from_list(bags, covariates=table, **{column: labels})
+    right = table.loc[getattr(X, column)]
+    assert X.with_columns(covariates=right).covariates["age"].tolist() == [30, 10, 20]
+    plain = X.with_columns(covariates=table.reset_index(drop=True))
+    assert plain.covariates["age"].tolist() == [10, 20, 30]
+    # Another set of labels says nothing of the order, nor does one that agrees with the names.
+    X.with_columns(covariates=table.rename({"p1": "q1"}))
+    X.with_columns(names=["p1", "p2", "p3"], groups=labels, covariates=table)
+
+
+def test_labels_of_covariates_are_compared_as_strings():
+    X = BagArray.from_list(make_list([1, 2, 1]), names=["0", "2", "1"])
+    with pytest.raises(ValueError, match="in another order"):
+        X.with_columns(covariates=pd.DataFrame({"age": [1, 2, 3]}, index=[2, 1, 0]))
+    counted = X.with_columns(covariates=pd.DataFrame({"age": [1, 2, 3]}))
+    assert counted.covariates["age"].tolist() == [1, 2, 3]
+
+
 def test_columns_are_not_the_caller_s_to_spoil(X):
     table = X.covariates
     table["age"] = 0

@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.metaestimators import available_if
 
 from milkit import (
     MISVM,
@@ -359,6 +360,9 @@ def test_data_frame_with_arrays():
         clone(named).fit(df.drop(columns="patient"), y)
     # A step in front reads the bags only; a BagArray keeps its columns.
     piped = make_pipeline(InstanceTransformer(StandardScaler()), clone(named))
+    with pytest.raises(GroupLeakageError, match="a step in front hands on the bags alone"):
+        piped.fit(df, y)
+    piped[-1].set_params(group=None)
     with pytest.raises(
         ValueError, match=r"\['age', 'sex'\], which X does not have.*a step in front"
     ):
@@ -398,7 +402,8 @@ def test_covariates_by_name():
     texts = X.with_columns(covariates=table.assign(age=text))
     np.testing.assert_allclose(model.predict_proba(texts), expected)
     unknown = X.with_columns(covariates=table.assign(sex="x"))
-    np.testing.assert_array_equal(model.transform(unknown)[:, -2:], 0)
+    with pytest.warns(UserWarning, match="No value of the covariate 'sex'"):
+        np.testing.assert_array_equal(model.transform(unknown)[:, -2:], 0)
     lacking = X.with_columns(covariates=table[["age"]])
     with pytest.raises(ValueError, match=r"X lacks the covariates \['sex'\]"):
         model.predict(lacking)
@@ -1000,3 +1005,142 @@ def test_bags_and_covariates_together_are_better_than_each():
         aucs[name] = roc_auc_score(y[100:], model.predict_proba(X[100:])[:, 1])
     assert aucs["chance"] == 0.5
     assert aucs["both"] > max(aucs["bags"], aucs["clinical"]) > 0.6
+
+
+# -- what the parts see ------------------------------------------------------------------------
+
+
+class NotesCovariates(ClassifierMixin, BaseEstimator):
+    """Notes the covariates that it gets in ``fit``."""
+
+    seen = set()
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.seen.add(() if X.covariates is None else tuple(X.covariates.columns))
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+
+@pytest.mark.parametrize("named", [[], ["age"], None])
+def test_the_first_level_sees_the_named_covariates_alone(named):
+    X, y = make_cohort()
+    NotesCovariates.seen.clear()
+    ClinicalFusion(NotesCovariates(), final(), covariates=named, cv=3).fit(X, y)
+    assert NotesCovariates.seen == {tuple(X.covariates.columns) if named is None else tuple(named)}
+
+
+def test_a_group_that_is_named_and_not_there():
+    X, y = make_cohort()
+    model = ClinicalFusion(InstanceVotingClassifier(), final(), group="patient", random_state=0)
+    with pytest.raises(GroupLeakageError, match="group='patient'"):
+        clone(model).fit(X.with_columns(groups=None), y)
+    expected = clone(model).set_params(group=None).fit_transform(X, y)
+    np.testing.assert_allclose(clone(model).fit_transform(X, y), expected)
+    got = clone(model).fit_transform(X.with_columns(groups=None), y, groups=X.groups)
+    np.testing.assert_allclose(got, expected)
+
+
+class NotesFolds(LogisticRegression):
+    """Notes the ages that it is fitted on; each patient has one."""
+
+    seen = []
+
+    def fit(self, X, y):
+        self.seen.append(set(X[:, -1].tolist()))
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("cv", [3, GroupKFold(3)])
+def test_splits_inside_the_second_level_keep_groups_whole(cv):
+    X, y = noise_bags(0, 20, 4, 1.0)
+    NotesFolds.seen.clear()
+    search = GridSearchCV(NotesFolds(), {"C": [1.0]}, cv=cv, refit=True)
+    ClinicalFusion([], search, random_state=0).fit(X, y)
+    *folds, whole = NotesFolds.seen
+    assert len(folds) == 3
+    assert len(whole) == 20
+    # A divided patient would be in the training part of every fold.
+    assert sum(len(whole - fold) for fold in folds) == 20
+
+
+def test_a_failed_fit_leaves_nothing():
+    X, y = make_cohort()
+    model = ClinicalFusion(InstanceVotingClassifier(), final(), random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(X, y[::-1], sample_weight=-np.ones(len(y)))
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_parameters_of_a_list_of_estimators():
+    X, y = make_cohort()
+    pair = [("svm", MISVM()), ("vote", InstanceVotingClassifier())]
+    model = ClinicalFusion(pair, final(), cv=3, random_state=0)
+    assert model.get_params()["svm__C"] == MISVM().C
+    model.set_params(svm__C=7.0, vote__voting="mean")
+    assert (pair[0][1].C, pair[1][1].voting) == (7.0, "mean")
+    assert clone(model).get_params()["svm__C"] == 7.0
+    search = GridSearchCV(model, {"vote__voting": ["mean", "max"]}, cv=GroupedSplit(2))
+    search.fit(X, y)
+    assert search.best_params_["vote__voting"] in ("mean", "max")
+
+
+def test_columns_of_the_same_name():
+    X, y = make_cohort()
+    name = "bags__probability_b"
+    X = X.with_columns(covariates=X.covariates.assign(**{name: np.arange(len(y)) % 7}))
+    with pytest.raises(ValueError, match=name):
+        ClinicalFusion(InstanceVotingClassifier(), final()).fit(X, y)
+    with pytest.raises(ValueError, match="names a kind twice"):
+        ClinicalFusion(InstanceVotingClassifier(), bag_features=["rate", "rate"]).fit(X, y)
+
+
+def test_covariates_alone_need_no_folds():
+    X = BagArray.from_list([np.zeros((1, 1))] * 4, covariates={"age": [1.0, 2.0, 3.0, 5.0]})
+    model = ClinicalFusion([], LogisticRegression()).fit(X, [0, 1, 0, 1])
+    assert model.predict(X).shape == (4,)
+
+
+class OneOrTheOther(ClassifierMixin, BaseEstimator):
+    """Offers labels of instances where an even number of bags trained it."""
+
+    def fit(self, X, y):
+        self.classes_, self.even_ = np.unique(y), len(y) % 2 == 0
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+    @available_if(lambda self: self.even_)
+    def predict_instances(self, X):
+        return [np.zeros(n, dtype=int) for n in X.sizes]
+
+
+def test_folds_that_offer_different_features():
+    X = BagArray.from_list([np.zeros((2, 1))] * 10)
+    y = np.arange(10) % 2
+    cv = [(np.arange(3, 10), np.arange(3)), (np.arange(7), np.arange(7, 10)),
+          (np.r_[:3, 7:10], np.arange(3, 7))]  # fmt: skip
+    with pytest.raises(ValueError, match=r"Name what all give, such as bag_features=\['prob"):
+        ClinicalFusion(OneOrTheOther(), final(), covariates=[], cv=cv).fit(X, y)
+
+
+def test_spread_inside_a_search():
+    X, y = make_cohort()
+    network = AttentionMILClassifier(n_estimators=2, max_iter=2, random_state=0)
+    search = GridSearchCV(network, {"dropout": [0.0]}, cv=2)
+    model = ClinicalFusion(search, final(), bag_features=["spread"], cv=2, random_state=0)
+    plain = ClinicalFusion(
+        clone(network).set_params(dropout=0.0), final(), bag_features=["spread"], cv=2,
+        random_state=0,
+    )  # fmt: skip
+    np.testing.assert_allclose(model.fit(X, y).transform(X), plain.fit(X, y).transform(X))

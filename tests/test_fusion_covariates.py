@@ -189,3 +189,68 @@ def test_categories_that_are_numbers_of_other_widths():
         np.testing.assert_array_equal(
             encoder.transform(pd.DataFrame({"stage": values})), [[0, 1], [1, 0], [0, 0]]
         )
+
+
+def test_numbers_beside_text_are_refused():
+    ages = pd.Series([61, None, "unbekannt", 54.5], dtype=object, index=[4, 6, 7, 9])
+    with pytest.raises(ValueError, match="'age' holds numbers and text: 'unbekannt' in bag 7"):
+        CovariateEncoder().fit(pd.DataFrame({"age": ages}))
+    smoker = pd.Series([True, "unknown", False], dtype=object)
+    assert len(CovariateEncoder().fit(pd.DataFrame({"smoker": smoker})).names()) == 3
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["4,5", "6,1", "7"],
+        ["4.5", "6.1", ".7"],
+        ["<0.3", "> 12", "5", "6", "n/a"],
+        ["-1.5e3", "2,000.5", " 3 "],
+        ["1950-03-01", "1961-12-24", "1970-01-01 10:30"],
+        ["24.12.1961", "1.3.50", "01.01.1970"],
+    ],
+)
+@pytest.mark.parametrize("times", [1, 10])
+def test_text_that_reads_as_numbers_or_dates_warns(texts, times):
+    table = pd.DataFrame({"crp": [*texts, None] * times})
+    with pytest.warns(UserWarning, match=r"\['crp'\] are text that reads as numbers") as found:
+        CovariateEncoder().fit(table)
+    assert len(found) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CovariateEncoder().fit(table.astype("category"))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["1", "2", "3"], ["-1", "0", "1"], ["<50", ">=50"], ["T1", "T2", "T1.5"], ["1", "2.5", "x"]],
+)
+def test_text_of_codes_is_silent(texts):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CovariateEncoder().fit(pd.DataFrame({"code": texts}))
+
+
+def test_categories_that_are_all_unknown_warn():
+    encoder = CovariateEncoder().fit(pd.DataFrame({"sex": ["F", "M", None]}))
+    message = "No value of the covariate 'sex', '1', '2', was there in fit, which had 'F', 'M'"
+    with pytest.warns(UserWarning, match=message):
+        encoder.transform(pd.DataFrame({"sex": [1, 2, None]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.transform(pd.DataFrame({"sex": ["x", "M", None]}))
+        encoder.transform(pd.DataFrame({"sex": [None, None]}))
+
+
+def test_categories_that_differ_by_case_or_spaces_warn():
+    table = pd.DataFrame({"sex": ["F", "f", "m ", "m", "x"]})
+    with pytest.warns(UserWarning, match=r"'sex' has .* case or spaces, \['F', 'f', 'm', 'm '\]"):
+        CovariateEncoder().fit(table)
+
+
+def test_columns_of_the_same_name_are_refused():
+    table = pd.DataFrame({"sex_F": [1.0, 2.0], "sex": ["F", "M"]})
+    with pytest.raises(ValueError, match=r"the columns \['sex_F'\] twice"):
+        CovariateEncoder().fit(table)
+    with pytest.raises(ValueError, match=r"the columns \['a_b_c'\] twice"):
+        CovariateEncoder().fit(pd.DataFrame({"a": ["b_c", "x"], "a_b": ["c", "y"]}))

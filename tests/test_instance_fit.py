@@ -165,7 +165,7 @@ def test_folds_where_a_class_has_few_groups(data, n_few):
     X, y, groups = X[kept], y[kept], groups[kept]
     model = CalibratedClassifierCV(LogisticRegression())
     if n_few == 1:
-        message = "CalibratedClassifierCV needs instances of at least two groups of each class"
+        message = "CalibratedClassifierCV needs samples of at least two groups of each class"
         with pytest.raises(ValueError, match=message):
             fit_on_instances(model, X, y, groups=groups)
         return

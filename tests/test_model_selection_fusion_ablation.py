@@ -20,7 +20,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from milkit import BagArray, BagStatistics, ClinicalFusion, InstanceVotingClassifier
+from milkit import (
+    AttentionMILClassifier,
+    BagArray,
+    BagStatistics,
+    ClinicalFusion,
+    InstanceVotingClassifier,
+)
 from milkit.exceptions import GroupLeakageError
 from milkit.model_selection import GroupedSplit, fusion_ablation
 
@@ -362,8 +368,7 @@ def test_bags_only_gets_no_covariates():
     params = {"cv": cv, "n_resamples": 20, "random_state": 0}
     found = fusion_ablation(fusion, X, y, **params)
     folds = list(cv.split(np.zeros(60), y, X.groups))
-    # Of all covariates, though the second level gets one of them.
-    for columns in (None, ["iron"]):
+    for columns in (None, ["age"]):
         fusion.set_params(covariates=columns)
         found = fusion_ablation(fusion, X, y, **params)
         np.testing.assert_array_equal(found.fold_scores["bags only"], 0.5)
@@ -373,6 +378,58 @@ def test_bags_only_gets_no_covariates():
     listed = fusion.set_params(estimator=[("own", SeesCovariates())], covariates=None)
     found = fusion_ablation(listed, X, y, **params)
     np.testing.assert_array_equal(found.fold_scores["bags only"], 0.5)
+
+
+def test_both_and_clinical_only_see_the_same_covariates():
+    """A network in the first level must not bring in a column that the fusion does not name."""
+    X, y = make_cohort()
+    X = X.with_columns(covariates=X.covariates.assign(told=y + np.arange(len(y)) / 1e3))
+    fusion = make_fusion(SeesNames(), covariates=["age"])
+    fusion_ablation(fusion, X, y, cv=3, n_resamples=20)
+    assert SeesNames.seen == {("age",), ()}
+
+
+class SeesNames(ClassifierMixin, BaseEstimator):
+    """Notes the names of the covariates that it gets."""
+
+    seen = set()
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        names = () if X.covariates is None else tuple(X.covariates.columns)
+        self.seen.add(names)
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+
+def test_a_network_that_names_its_covariates():
+    X, y = make_cohort()
+    network = AttentionMILClassifier(
+        covariates="concat", covariate_columns=["age"], max_iter=2, random_state=0
+    )
+    params = {"cv": GroupKFold(3), "n_resamples": 20, "random_state": 0}
+    found = fusion_ablation(make_fusion(network), X, y, **params)
+    plain = AttentionMILClassifier(max_iter=2, random_state=0)
+    expected = fusion_ablation(make_fusion(plain), X, y, **params)
+    np.testing.assert_allclose(found.fold_scores["bags only"], expected.fold_scores["bags only"])
+    assert network.covariates == "concat"
+
+
+def test_a_fold_without_a_class():
+    X, y = make_cohort()
+    with pytest.raises(ValueError, match="Test fold 0 has no bag of class"):
+        fusion_ablation(make_fusion(), X, y, cv=GroupKFold(30), n_resamples=20)
+
+
+def test_a_group_that_is_lost():
+    X, y = make_cohort()
+    with pytest.raises(GroupLeakageError, match="group='patient' names a column of a DataFrame"):
+        fusion_ablation(make_fusion(group="patient"), X.with_columns(groups=None), y)
 
 
 class SeesCovariates(ClassifierMixin, BaseEstimator):
@@ -427,7 +484,7 @@ def test_wrong_input():
     with pytest.raises(TypeError, match="fusion must be a ClinicalFusion"):
         fusion_ablation(InstanceVotingClassifier(), X, y)
     for scoring in ("f1", max):
-        with pytest.raises(ValueError, match="metric"):
+        with pytest.raises(ValueError, match="scoring must be one of"):
             fusion_ablation(make_fusion(), X, y, scoring=scoring)
     with pytest.raises(ValueError, match="n_resamples"):
         fusion_ablation(make_fusion(), X, y, n_resamples=0)

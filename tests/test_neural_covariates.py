@@ -341,7 +341,8 @@ def test_a_missing_number_is_the_median_and_told(fitted, cohort):
 
 def test_an_unknown_category_is_none_of_the_known(fitted, cohort):
     X, _ = cohort
-    got = fitted.decision_function(with_covariate(X, sex="x"))
+    with pytest.warns(UserWarning, match="No value of the covariate 'sex'"):
+        got = fitted.decision_function(with_covariate(X, sex="x"))
     columns = standardised_by_hand(X.covariates.assign(sex="x"), X.covariates)
     expected = members_by_hand(fitted, X, columns)[0, :, 0]
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)

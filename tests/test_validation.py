@@ -498,22 +498,54 @@ def test_y_numeric_and_absent_y():
 @pytest.mark.parametrize(
     ("leak", "y"),
     [
-        ([0, 1, 0, 1], Y),
-        ([0.0, 1.0, 0.0, 1.0], Y),
-        ([False, True, False, True], Y),
-        (["no", "yes", "no", "yes"], np.array(["no", "yes", "no", "yes"])),
-        (pd.Categorical(["no", "yes", "no", "yes"]), ["no", "yes", "no", "yes"]),
-        (pd.array([0, 1, 0, 1], dtype="Int64"), Y),
+        ([0, 1] * 5, [0, 1] * 5),
+        ([0.0, 1.0] * 5, [0, 1] * 5),
+        ([False, True] * 5, [0, 1] * 5),
+        (["no", "yes"] * 5, np.array(["no", "yes"] * 5)),
+        (pd.Categorical(["no", "yes"] * 5), ["no", "yes"] * 5),
+        (pd.array([0, 1] * 5, dtype="Int64"), [0, 1] * 5),
     ],
 )
 def test_y_as_a_covariate_is_refused(leak, y):
-    frame = pd.DataFrame({"bag": GOOD, "age": [1, 2, 3, 4], "leak": leak})
+    bags = make_bags([2] * 10)
+    frame = pd.DataFrame({"bag": bags, "age": np.arange(10), "leak": leak})
     with pytest.raises(ValueError, match=r"Covariate 'leak' is identical to y.* Remove it"):
         MeanClassifier(covariates=["age", "leak"]).fit(frame, y)
     MeanClassifier(covariates=["age"]).fit(frame, y)
-    X = BagArray.from_list(GOOD, covariates=frame[["leak"]])
+    X = BagArray.from_list(bags, covariates=frame[["leak"]])
     with pytest.raises(ValueError, match="Covariate 'leak' is identical to y"):
         MeanClassifier().fit(X, y)
+
+
+@pytest.mark.parametrize("y", [[0, 1] * 3, [0, 1] * 2, [0] * 19 + [1], [0] * 20])
+def test_a_covariate_may_be_y_by_chance(y):
+    X = BagArray.from_list(make_bags([2] * len(y)), covariates={"sex": y})
+    validate_bags(BaseEstimator(), X, y)
+
+
+def test_few_real_numbers_are_not_y_by_chance():
+    y = [0.5, 1.5, 3.0, 2.0, 7.0]
+    X = BagArray.from_list(make_bags([2] * 5), covariates={"size": y})
+    with pytest.raises(ValueError, match="Covariate 'size' is identical to y"):
+        validate_bags(BaseEstimator(), X, y, y_numeric=True)
+
+
+@pytest.mark.parametrize("dtype", ["float", "object", "Int64"])
+def test_missing_values_do_not_hide_a_leak(dtype):
+    bags, y = make_bags([2] * 26), np.array([0, 1] * 13)
+
+    def fit(values, known):
+        column = pd.Series(values, dtype=object).where(known, None).astype(dtype)
+        MeanClassifier().fit(BagArray.from_list(bags, covariates={"leak": column}), y)
+
+    number = np.arange(26)
+    with pytest.raises(ValueError, match="Covariate 'leak' is identical to y:"):
+        fit(y, number < 10)
+    with pytest.raises(ValueError, match="Covariate 'leak' is identical to y but"):
+        fit(2 - y, number >= 5)
+    fit(y, number < 6)
+    fit(y, number < 0)
+    fit(y, (y == 1) & (number < 12))  # of one class
 
 
 def test_recoded_y_as_a_covariate_is_refused():

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from milkit.base import BagMixin
 from milkit.inspection import predict_instances, score_instances
 from milkit.utils._packing import offsets_of
 from milkit.utils._segments import segment_quantile, segment_sort, segment_sum
@@ -133,10 +134,15 @@ def _has_instances(function, estimator, X):
 
 
 def _last_step(estimator, X):
-    """The last step of a pipeline, and the bags as they come to it."""
-    while isinstance(estimator, Pipeline):
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        estimator = estimator[-1]
+    """The last step of a pipeline, also inside a search, and the bags as they come to it."""
+    while not isinstance(estimator, BagMixin):
+        if isinstance(estimator, Pipeline):
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            estimator = estimator[-1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            break
     return estimator, X
 
 

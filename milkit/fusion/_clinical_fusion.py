@@ -4,20 +4,21 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
+from sklearn.base import TransformerMixin, is_classifier
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.metaestimators import available_if
+from sklearn.utils.metaestimators import _BaseComposition, available_if
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from milkit import inspection
 from milkit.bags import BagArray
 from milkit.base import BagClassifierMixin, BagMixin
+from milkit.exceptions import GroupLeakageError
 from milkit.fusion._bag_features import BAG_FEATURES, BagFeatures, chosen
 from milkit.fusion._covariates import CovariateEncoder
 from milkit.model_selection._folds import whole_group_folds
 from milkit.utils._containers import is_frame
-from milkit.utils._inner_fit import fit_inside
+from milkit.utils._inner_fit import fit_inside, split_by_group
 from milkit.utils._random import seeded_clone, seeds_from
 from milkit.utils.validation import check_bag_weight, resolve_groups, validate_bags
 
@@ -74,7 +75,7 @@ def _final_has(name):
     return check
 
 
-class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimator):
+class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, _BaseComposition):
     """Classify bags by what estimators say of them and by their clinical covariates.
 
     The first level is one or several estimators on bags. What they say of each training bag is
@@ -89,12 +90,15 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
     final_estimator : classifier, default=None
         Any scikit-learn classifier; it gets the numbers of the classes, as in
         ``StackingClassifier``. None is ``xgboost.XGBClassifier`` with 100 trees and a learning
-        rate of 0.1, in which both classes weigh the same [1]_.
+        rate of 0.1, in which both classes weigh the same [1]_. Splits inside it keep groups whole
+        where its ``cv`` is None, a number or a splitter that takes groups.
     covariates : list of str, default=None
-        Which covariates the second level gets. None is all that are attached to a BagArray; of a
-        DataFrame only those that are named are used. An empty list is none.
+        Which covariates to use; estimators of the first level that look at covariates see no
+        others. None is all that are attached to a BagArray; of a DataFrame only those that are
+        named are used. An empty list is none.
     group : str, default=None
-        The column that holds the groups where X is a DataFrame with a column of arrays.
+        The column that holds the groups where X is a DataFrame with a column of arrays. Where it
+        is named, bags without groups are refused.
     bag_features : "auto" or list of str, default="auto"
         What is asked of the estimators: "probability", "decision" (standardised for each model),
         "rate" and "count" of the instances that are predicted to be of a class, "quantiles" (the
@@ -106,7 +110,8 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         Folds of the first level. With a number they are stratified, shuffled and keep groups
         whole.
     passthrough : bool, default=True
-        Whether the covariates go to the second level; without them it sees the bags only.
+        Whether the covariates go to the second level; without them it gets what the estimators
+        say, and nothing else.
     n_jobs : int, default=None
         Number of models that are fitted at the same time.
     random_state : int, RandomState instance or None, default=None
@@ -208,6 +213,36 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         self.random_state = random_state
         self.verbose = verbose
 
+    def get_params(self, deep=True):
+        """Parameters, and with ``deep`` those of the estimators, also of a list of them.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        params : dict
+        """
+        if isinstance(self.estimator, list):
+            return self._get_params("estimator", deep=deep)
+        return super().get_params(deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, of a list of estimators as ``<name>__<parameter>``.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+        """
+        if isinstance(self.estimator, list):
+            return self._set_params("estimator", **params)
+        return super().set_params(**params)
+
     def fit(self, X, y, sample_weight=None, groups=None):
         """Fit both levels.
 
@@ -268,6 +303,8 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
 
     def _fit(self, X, y, sample_weight, groups):
         self._validate_params()
+        for name in ("final_estimator_", "estimators_"):  # a fit that fails leaves no mixture
+            vars(self).pop(name, None)
         if self.final_estimator is not None and not is_classifier(self.final_estimator):
             raise TypeError(f"final_estimator must be a classifier. Got {self.final_estimator!r}.")
         members = self._members()
@@ -275,19 +312,36 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         bags, y = self._validated(X, y, reset=True)
         encoded = self._encode_labels(y)
         groups = resolve_groups(bags, groups)
+        if self.group is not None and groups is None:
+            raise GroupLeakageError(
+                f"group={self.group!r} names a column of a DataFrame, and what came here has no "
+                "groups: folds could divide a patient. Pass the DataFrame itself (a step in front "
+                "hands on the bags alone), X.with_columns(groups=...) or groups= in fit."
+            )
         if groups is not None and bags.groups is None:
             bags = bags.with_columns(groups=groups)  # for splits inside the estimators
         weight = None if sample_weight is None else check_bag_weight(sample_weight, bags)
         fold_seed, final_seed, *seeds = seeds_from(self.random_state, 2 + len(members)).tolist()
         counted = np.ones(len(bags), dtype=bool) if weight is None else weight > 0
-        folds = self._folds(bags, encoded, groups, fold_seed, counted)
+        folds = self._folds(bags, encoded, groups, fold_seed, counted) if members else []
         self._covariates = self._encoder(bags)
         columns = self._first_level(members, kinds, bags, y, weight, folds, seeds)
         self._lacks = _reasons_for_lack(self.estimators_[0], bags[:1]) if members else {}
         table = self._table(columns, bags)
-        self.final_estimator_ = self._final(encoded, weight, final_seed)
-        fit_inside(self.final_estimator_, table, encoded, weight=weight, instead=_WITHOUT_WEIGHTS)
+        self._refuse_names_twice()
+        final = self._final(encoded, weight, final_seed)
+        params = {} if groups is None else split_by_group(final, encoded, np.asarray(groups))
+        fit_inside(final, table, encoded, weight=weight, instead=_WITHOUT_WEIGHTS, **params)
+        self.final_estimator_ = final
         return table
+
+    def _refuse_names_twice(self):
+        names, counts = np.unique(self._names_out(), return_counts=True)
+        if np.any(counts > 1):
+            raise ValueError(
+                f"The columns {names[counts > 1].tolist()} would have the same name. Rename a "
+                "covariate."
+            )
 
     def _members(self):
         pairs = self.estimator if isinstance(self.estimator, list) else [("bags", self.estimator)]
@@ -315,6 +369,8 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
         if isinstance(self.bag_features, str):
             return "auto"
         kinds = list(self.bag_features)
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"bag_features names a kind twice: {kinds}.")
         unknown = [kind for kind in kinds if kind not in BAG_FEATURES]
         if unknown or not kinds:
             hint = " Embeddings are refused: each fold has its own coordinates." * bool(unknown)
@@ -337,7 +393,12 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
             )
         else:
             kwargs = {}
-        return validate_bags(self, X, y, reset=reset, tensors=True, **kwargs)
+        checked = validate_bags(self, X, y, reset=reset, tensors=True, **kwargs)
+        bags = checked[0] if isinstance(checked, tuple) else checked
+        if named is not None and bags.covariates is not None:
+            table = bags.covariates
+            bags = bags.with_columns(covariates=table[[n for n in table if n in named]])
+        return (bags, checked[1]) if isinstance(checked, tuple) else bags
 
     def _encoder(self, bags):
         """Fitted on the covariates that are used, or None."""
@@ -409,7 +470,14 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
             features, _ = next(results)
             own = np.empty((len(bags), len(features.names())))
             for _, test in folds:
-                _, own[test] = next(results)
+                of_fold, own_of_fold = next(results)
+                if of_fold.kinds != features.kinds:
+                    raise ValueError(
+                        f"Of {type(features.estimator).__name__} the model of one fold gives "
+                        f"{list(of_fold.kinds)}, and that of all bags {list(features.kinds)}. Name "
+                        "what all give, such as bag_features=['probability']."
+                    )
+                own[test] = own_of_fold
             self._features.append(features)
             columns.append(own)
         self.estimators_ = [features.estimator for features in self._features]
@@ -469,6 +537,9 @@ class ClinicalFusion(BagClassifierMixin, BagMixin, TransformerMixin, BaseEstimat
             ``<estimator>__<feature>_<label>``, then the covariates.
         """
         check_is_fitted(self, "final_estimator_")
+        return self._names_out()
+
+    def _names_out(self):
         names = [
             f"{name}__{column}"
             for name, features in zip(self._names, self._features, strict=True)

@@ -1,18 +1,13 @@
 """Fit a classifier on single instances without dividing bags or patients."""
 
-import warnings
-from numbers import Integral
-
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import has_fit_parameter
 
 from milkit.bags import BagArray
 from milkit.base import BagMixin
 from milkit.exceptions import BagShapeError
 from milkit.utils._blocks import in_blocks
-from milkit.utils._inner_fit import fit_inside, steps_of
+from milkit.utils._inner_fit import fit_inside, split_by_group, steps_of
 
 _WITHOUT_WEIGHTS = (
     "Use a classifier that takes it, or no weights (InstanceVotingClassifier: weight='instance' "
@@ -50,20 +45,10 @@ def fit_on_instances(classifier, instances, y, *, groups, weight=None):
     y : ndarray of int, shape (n_instances,)
         Numbers of the classes, which every classifier takes; all occur.
     groups : ndarray of shape (n_instances,)
-        What an inner split must not divide. Where ``cv`` of a step is None or a number, they
-        decide the folds; a splitter gets them.
+        What an inner split must not divide; see :func:`milkit.utils._inner_fit.split_by_group`.
     weight : ndarray of shape (n_instances,), default=None
     """
-    fit_params = {}
-    for prefix, step in steps_of(classifier):
-        if has_fit_parameter(step, "groups"):
-            fit_params[f"{prefix}groups"] = groups
-        elif hasattr(step, "cv") and isinstance(step.cv, (Integral, type(None))):
-            step.set_params(cv=_folds(step, y, groups))
-        elif hasattr(getattr(step, "cv", None), "split"):
-            with warnings.catch_warnings():  # that somebody chose one that has no use for them
-                warnings.filterwarnings("ignore", "The groups parameter is ignored")
-                step.set_params(cv=list(step.cv.split(y, y, groups)))
+    fit_params = split_by_group(classifier, y, groups)
     try:
         samples = as_samples(classifier, instances)
         return fit_inside(
@@ -77,20 +62,6 @@ def fit_on_instances(classifier, instances, y, *, groups, weight=None):
             "takes vectors. Use a classifier of milkit for images, such as "
             "AttentionMILClassifier, or InstanceTransformer(..., flatten=True) in front."
         ) from error
-
-
-def _folds(step, y, groups):
-    """Stratified folds by group, so many as the step asks for and every class allows."""
-    pairs = np.unique(np.column_stack([y, np.unique(groups, return_inverse=True)[1]]), axis=0)
-    fewest = np.bincount(pairs[:, 0]).min()
-    n_folds = min(step.cv or 5, fewest)
-    if n_folds < 2:
-        raise ValueError(
-            f"{type(step).__name__} needs instances of at least two groups of each class for its "
-            "folds, and of one class all belong to one group. Pass bags of more groups, or a "
-            "classifier without folds."
-        )
-    return list(StratifiedGroupKFold(n_folds).split(y, y, groups))
 
 
 def instance_outputs(classifier, method, instances, rows=None):

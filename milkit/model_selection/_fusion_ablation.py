@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils import column_or_1d
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_random_state
 
 from milkit.base import encode_labels
+from milkit.exceptions import GroupLeakageError
 from milkit.model_selection._folds import whole_group_folds
 from milkit.model_selection._groups import find_groups
 from milkit.utils._containers import is_frame
@@ -176,7 +177,10 @@ def fusion_ablation(
     Notes
     -----
     The resamples draw groups, the same for all three, so that an interval of a difference covers
-    what other patients would have given; the models are those of the folds.
+    what other patients would have given; the models are those of the folds. Models of different
+    folds share training bags, which the intervals do not know. Where neither half tells anything,
+    they are too narrow: on 100 simulated cohorts of noise the interval of a difference missed 0 in
+    12 to 30 % instead of 5 %. Read the differences only where "both" is clearly above chance.
 
     Examples
     --------
@@ -198,14 +202,12 @@ def fusion_ablation(
     import pandas as pd
 
     from milkit.metrics._bootstrap import check_resampling, prepare_metric, resample
-    from milkit.metrics._weighted import metric_name
+    from milkit.metrics._weighted import LABEL_METRICS, RANKING_METRICS
 
     check_resampling(n_resamples, confidence_level)
-    name = metric_name(scoring)
-    if name is None:
-        raise ValueError(
-            f"scoring must be the name of a metric, such as 'roc_auc'. Got {scoring!r}."
-        )
+    known = [*RANKING_METRICS, *LABEL_METRICS]
+    if scoring not in known:
+        raise ValueError(f"scoring must be one of {known}. Got {scoring!r}.")
     y = column_or_1d(refuse_missing_labels(y))
     classes, _ = encode_labels(y)
     X = _with_groups(fusion, X, groups)
@@ -213,8 +215,10 @@ def fusion_ablation(
     seen = {key: X.with_columns(covariates=None) if key == BAGS else X for key in models}
     rng = check_random_state(random_state)
     codes, folds = whole_group_folds(cv, X, y, X.groups, rng.randint(2**31 - 1))
+    if scoring in RANKING_METRICS:
+        _refuse_folds_without_a_class(folds, y, classes, scoring)
     calls = [
-        delayed(_outputs)(clone(model), seen[key], y, *fold, name, classes)
+        delayed(_outputs)(clone(model), seen[key], y, *fold, scoring, classes)
         for key, model in models.items()
         for fold in folds
     ]
@@ -227,7 +231,7 @@ def fusion_ablation(
     metrics = {}
     for k, key in enumerate(models):
         part = np.concatenate(outputs[k * len(folds) : (k + 1) * len(folds)])
-        metrics[key] = prepare_metric(name, y[rows], part)
+        metrics[key] = prepare_metric(scoring, y[rows], part)
     seed = rng.randint(2**31 - 1)
 
     def interval(metric):
@@ -269,7 +273,22 @@ def _with_groups(fusion, X, groups):
         X = as_bag_array(X, group=fusion.group, covariates=named)
     bags = as_bag_array(X)
     groups = find_groups(bags, groups)
+    if groups is None and fusion.group is not None:
+        raise GroupLeakageError(
+            f"group={fusion.group!r} names a column of a DataFrame, and X has no groups. Pass the "
+            "DataFrame, X.with_columns(groups=...) or groups=."
+        )
     return bags if groups is None else bags.with_columns(groups=groups)
+
+
+def _refuse_folds_without_a_class(folds, y, classes, scoring):
+    for number, (_, test) in enumerate(folds):
+        absent = np.setdiff1d(classes, y[test])
+        if len(absent):
+            raise ValueError(
+                f"Test fold {number} has no bag of class {absent.tolist()}, so that {scoring} is "
+                "not defined there. Use fewer folds, or stratified ones such as GroupedSplit(5)."
+            )
 
 
 def _halves(fusion, bags, clinical_estimator):
@@ -291,7 +310,17 @@ def _halves(fusion, bags, clinical_estimator):
     alone = fusion.estimator
     if isinstance(alone, list):
         alone = clone(fusion).set_params(covariates=[])
+    elif hasattr(alone, "get_params"):
+        alone = _without_covariates(alone)
     return {CLINICAL: clinical, BAGS: alone, BOTH: fusion}
+
+
+def _without_covariates(estimator):
+    """A clone in which nothing looks at covariates, where it names them or not."""
+    names = [name for name in estimator.get_params() if name.split("__")[-1] == "covariates"]
+    values = estimator.get_params()
+    off = {name: None if isinstance(values[name], (str, type(None))) else [] for name in names}
+    return clone(estimator).set_params(**off)
 
 
 def _outputs(model, X, y, train, test, name, classes):

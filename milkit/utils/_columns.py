@@ -52,7 +52,7 @@ def _is_missing(value):
     return np.ndim(same) == 0 and (not isinstance(same, (bool, np.bool_)) or not same)
 
 
-def covariate_table(covariates, n_bags):
+def covariate_table(covariates, n_bags, names=None, groups=None):
     """Covariates as a DataFrame of shape (n_bags, n_covariates); None where there are none."""
     if covariates is None:
         return None
@@ -75,9 +75,32 @@ def covariate_table(covariates, n_bags):
             f"covariates must have one row for each of the {n_bags} bags. Got {len(table)} "
             "rows instead."
         )
+    if isinstance(covariates, pd.DataFrame):
+        _refuse_another_order(covariates.index, names, groups)
     if not table.columns.is_unique:
         raise ValueError(f"covariates have a column name twice: {list(table.columns)}.")
     return table if len(table.columns) else None
+
+
+def _refuse_another_order(index, names, groups):
+    """Rows with the labels of the bags, in another order, would fall to the wrong bags unseen."""
+    counts = list(range(len(index)))
+    if index.nlevels == 1 and index.dtype.kind in "iu" and index.tolist() == counts:
+        return  # rows without labels
+    labels = list(map(str, index))
+    for what, column in (("names", names), ("groups", groups)):
+        if column is None:
+            continue
+        wanted = list(map(str, column))
+        if wanted == labels:
+            return
+        if sorted(wanted) == sorted(labels) and len(set(labels)) == len(labels):
+            raise ValueError(
+                f"The index of the covariates holds the {what} of the bags in another order, and "
+                "covariates are attached by position: the first row to the first bag. Bring the "
+                f"rows into the order of the bags, table.loc[X.{what}]. If they are in that order, "
+                "drop the index, table.reset_index(drop=True)."
+            )
 
 
 def flat_instance_column(key, value, sizes, names):

@@ -211,7 +211,7 @@ def _from_wide_frame(df, group, covariates, dtype):
         )
     columns = {
         "groups": None if group is None else df[group].to_numpy(),
-        "covariates": df[list(covariates)] if covariates else None,
+        "covariates": df[list(covariates)].reset_index(drop=True) if covariates else None,
     }
     if found:
         if set(named) & set(found):

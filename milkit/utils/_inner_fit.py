@@ -1,8 +1,12 @@
-"""How weights get to the estimators inside an estimator."""
+"""How weights and groups get to the estimators inside an estimator."""
 
+import warnings
+from numbers import Integral
+
+import numpy as np
 from sklearn import config_context
 from sklearn.ensemble import VotingClassifier
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -51,6 +55,50 @@ def fit_inside(estimator, X, *y, weight=None, instead="", **fit_params):
         fit_params |= dict.fromkeys(weight_names(estimator, instead), weight)
     with config_context(enable_metadata_routing=False):
         return estimator.fit(X, *y, **fit_params)
+
+
+def split_by_group(estimator, y, groups):
+    """Let the splits inside an estimator keep groups whole.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A clone of the user's: it is changed. Where ``cv`` of a step is None or a number, the
+        groups decide the folds; a splitter gets them.
+    y : ndarray of int, shape (n_samples,)
+        Numbers of the classes; all occur.
+    groups : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    fit_params : dict
+        The groups, for each step whose ``fit`` takes them.
+    """
+    fit_params = {}
+    for prefix, step in steps_of(estimator):
+        if has_fit_parameter(step, "groups"):
+            fit_params[f"{prefix}groups"] = groups
+        elif hasattr(step, "cv") and isinstance(step.cv, (Integral, type(None))):
+            step.set_params(cv=_group_folds(step, y, groups))
+        elif hasattr(getattr(step, "cv", None), "split"):
+            with warnings.catch_warnings():  # that somebody chose one that has no use for them
+                warnings.filterwarnings("ignore", "The groups parameter is ignored")
+                step.set_params(cv=list(step.cv.split(y, y, groups)))
+    return fit_params
+
+
+def _group_folds(step, y, groups):
+    """Stratified folds by group, so many as the step asks for and every class allows."""
+    pairs = np.unique(np.column_stack([y, np.unique(groups, return_inverse=True)[1]]), axis=0)
+    fewest = np.bincount(pairs[:, 0]).min()
+    n_folds = min(step.cv or 5, fewest)
+    if n_folds < 2:
+        raise ValueError(
+            f"{type(step).__name__} needs samples of at least two groups of each class for its "
+            "folds, and of one class all belong to one group. Pass bags of more groups, or a "
+            "classifier without folds."
+        )
+    return list(StratifiedGroupKFold(n_folds).split(y, y, groups))
 
 
 def _takes_weight(estimator):

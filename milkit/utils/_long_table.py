@@ -53,7 +53,9 @@ def read_long_table(cls, df, bag, label, group, covariates, features, instance_d
         np.append(first, len(df)),
         names=names,
         groups=None if group is None else per_bag[group].to_numpy(),
-        covariates=per_bag[roles["covariates"]] if roles["covariates"] else None,
+        covariates=per_bag[roles["covariates"]].reset_index(drop=True)
+        if roles["covariates"]
+        else None,
         instance_data={column: df[column].to_numpy() for column in roles["instance_data"]},
         feature_names=[str(name) for name in roles["features"]],
     )

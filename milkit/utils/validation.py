@@ -1,6 +1,7 @@
 """The door: what estimators are given becomes a validated BagArray here, once."""
 
 from collections import Counter
+from math import lgamma, log
 
 import numpy as np
 from sklearn.utils import check_array, get_tags
@@ -264,17 +265,29 @@ def _refuse_leaking_covariates(bags, y):
     if bags.covariates is None:
         return
     for name, column in bags.covariates.items():
-        values = column.to_numpy()
-        if values.dtype.kind in "buif" and y.dtype.kind in "buif":
-            same = np.array_equal(values, y)
-        else:
-            same = list(map(str, values)) == list(map(str, y))
-        if same or _is_recoded(values, y):
+        # Values that are missing in some bags must not hide a leak in the others.
+        known = column.notna().to_numpy()
+        values, labels = column[known].infer_objects().to_numpy(), y[known]
+        same = _is_identical(values, labels)
+        if same or _is_recoded(values, labels) or _is_recoded(column.to_numpy(), y):
             raise ValueError(
                 f"Covariate {name!r} is identical to y{' but for its coding' * (not same)}: the "
                 "label must not be a feature. Remove it from the covariates, in a BagArray with "
                 f"X.with_columns(covariates=X.covariates.drop(columns=[{name!r}]))."
             )
+
+
+def _is_identical(values, y):
+    """Is it y, and would chance give that order of its labels less than once in a hundred?"""
+    if values.dtype.kind in "buif" and y.dtype.kind in "buif":
+        same = np.array_equal(values, y)
+    else:
+        same = list(map(str, values)) == list(map(str, y))
+    if not same:
+        return False
+    counts = Counter(y.tolist()).values()
+    log_orders = lgamma(len(y) + 1) - sum(lgamma(count + 1) for count in counts)
+    return log_orders > log(100)
 
 
 def _is_recoded(values, y):
