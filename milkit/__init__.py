@@ -27,6 +27,7 @@ _SUBPACKAGES = [
     "embedding",
     "exceptions",
     "fusion",
+    "image",
     "inspection",
     "instance",
     "kernels",

@@ -13,7 +13,9 @@ HEAVY = [
     "matplotlib",
     "numpy",
     "pandas",
+    "PIL",
     "scipy",
+    "skimage",
     "sklearn",
     "torch",
     "xgboost",
@@ -61,10 +63,27 @@ def test_validation_loads_no_estimators():
         "import milkit.metrics",
         "import milkit.inspection",
         "import milkit.datasets",
+        "import milkit.image; dir(milkit.image)",
     ],
 )
 def test_only_the_networks_load_torch(code):
-    assert not modules_after(code) & {"torch", "cvxopt", "xgboost", "matplotlib"}
+    heavy = {"torch", "cvxopt", "xgboost", "matplotlib", "PIL", "skimage"}
+    assert not modules_after(code) & heavy
+
+
+def test_image_steps_with_networks_are_loaded_when_asked_for():
+    code = """
+import milkit.image
+names = {"ConvAutoencoderFeatures", "ModuleFeatures"}
+assert names <= set(dir(milkit.image)) & set(milkit.image.__all__)
+assert not names & set(vars(milkit.image))
+from milkit.image import *
+for name in names:
+    assert vars(milkit.image)[name] is globals()[name]
+"""
+    assert "torch" in modules_after(code)
+    with pytest.raises(AttributeError, match=r"module 'milkit\.image' has no attribute 'Cells'"):
+        milkit.image.Cells  # noqa: B018
 
 
 @pytest.mark.parametrize("name", milkit.__all__)

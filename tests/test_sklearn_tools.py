@@ -55,7 +55,7 @@ from milkit.exceptions import GroupLeakageError
 from milkit.model_selection import GroupedSplit
 from milkit.utils.validation import validate_bags
 
-from .test_common import ESTIMATORS, public_names
+from .test_common import ALL_ESTIMATORS, ESTIMATORS, public_names
 
 matplotlib.use("Agg")
 
@@ -865,7 +865,7 @@ def _links(estimator):
     )
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("estimator", ALL_ESTIMATORS, ids=repr)
 def test_html_links_to_the_documentation(estimator):
     cls = type(estimator)
     parts = {type(part) for part in [estimator, *estimator.get_params().values()]}

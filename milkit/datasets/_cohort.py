@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from milkit.bags import BagArray
 from milkit.datasets._base import as_result, draw_counts, shuffled_within_bags
+from milkit.datasets._smear import render_cohort
 from milkit.utils._packing import offsets_of
 
 __all__ = ["age_from_birth_date", "make_blood_smear_cohort"]
@@ -27,8 +28,8 @@ _DESCR = """Simulated cohort of blood smears ({cohort})
 ===========================================
 
 {n_patients} patients, {n_bags} samples, {n_instances} cells. A bag is one sample, an instance
-a vector of {n_features} features of one cell, a group one patient. The numbers of patients and
-samples follow a published cohort; every feature and every covariate is simulated, and no
+{instance} of one cell, a group one patient. The numbers of patients and
+samples follow a published cohort; every {what} and every covariate is simulated, and no
 biological conclusion can be drawn from them. Made by make_blood_smear_cohort.
 """
 
@@ -44,6 +45,8 @@ biological conclusion can be drawn from them. Made by make_blood_smear_cohort.
         "patient_effect": [Interval(Real, 0, None, closed="left")],
         "clinical_signal": [Interval(Real, 0, None, closed="left")],
         "missing_rate": [Interval(Real, 0, 1, closed="left")],
+        "render": ["boolean"],
+        "crop_size": [Interval(Integral, 16, None, closed="left")],
         "return_X_y": ["boolean"],
         "random_state": ["random_state"],
     },
@@ -60,6 +63,8 @@ def make_blood_smear_cohort(
     patient_effect=0.4,
     clinical_signal=1.0,
     missing_rate=0.05,
+    render=False,
+    crop_size=32,
     return_X_y=False,
     random_state=None,
 ):
@@ -78,7 +83,7 @@ def make_blood_smear_cohort(
     cohort : {"red_cell", "lymphocytosis"}, default="red_cell"
         Which cohort to imitate.
     n_features : int, default=16
-        Number of features of a cell.
+        Number of features of a cell. Not used with ``render=True``.
     scale : float, default=1.0
         Fraction of the patients and samples, in (0, 1]. Each class keeps at least three
         patients, so that three grouped folds are possible.
@@ -89,14 +94,21 @@ def make_blood_smear_cohort(
         has at least one. Healthy and reactive samples have none.
     class_sep : float, default=3.0
         Distance between characteristic and ordinary cells, in standard deviations of a
-        cell's feature, along one direction per disease.
+        cell's feature, along one direction per disease. In images: how far characteristic cells
+        differ in shape, from not at all (0) to clearly (3).
     patient_effect : float, default=0.4
-        Standard deviation of the shift of a patient's cells, in every feature. 0 = none.
+        Standard deviation of the shift of a patient's cells, in every feature. 0 = none. In
+        images: how much stain, light and size of cells differ between patients.
     clinical_signal : float, default=1.0
         How far age and lymphocyte count depend on the class; 0 = not at all.
     missing_rate : float, default=0.05
         Probability that a covariate is missing: age and sex by patient, the lymphocyte
         count by sample.
+    render : bool, default=False
+        Draw images of the cells instead of features, see the notes. Patients, labels, groups,
+        covariates and the kinds of cells are the same.
+    crop_size : int, default=32
+        Height and width of a rendered instance in pixels.
     return_X_y : bool, default=False
         Return ``(X, y)`` instead of a Bunch.
     random_state : int, RandomState instance or None, default=None
@@ -110,13 +122,19 @@ def make_blood_smear_cohort(
             ``sex`` ("F", "M") and ``lymphocyte_count`` (10^9 cells per litre), each with
             missing values; ``instance_data`` has ``"image"`` (number of the image inside
             the sample) and ``"label"`` (0 for ordinary cells, else 1 + the index in
-            ``cell_names`` of the kind of cell).
+            ``cell_names`` of the kind of cell). With ``render=True``, instances are images of
+            shape (3, crop_size, crop_size), uint8; ``"image"`` is the index in ``images``, and
+            ``"box"`` the true box of the cell on it, (row_min, col_min, row_max, col_max).
         target : ndarray of str, shape (n_bags,)
             The diagnosis.
         target_names : ndarray of str, shape (n_classes,)
             Sorted, as estimators have them in ``classes_``.
         cell_names : ndarray of str
             The disease that each kind of characteristic cell belongs to.
+        images : list of ndarray of uint8, each of shape (height, width, 3)
+            Only with ``render=True``: all images of all samples.
+        boxes : list of ndarray of int, each of shape (n_cells, 4)
+            Only with ``render=True``: the boxes of the sample's cells on each image.
         DESCR : str
             What the data are.
     (X, y) : tuple of BagArray and ndarray
@@ -138,6 +156,15 @@ def make_blood_smear_cohort(
     patients, the number of lymphocytes per patient (log-normal, 10 to 200), and the
     covariates (the lymphocyte count is log-normal, hence heavily skewed).
 
+    Images are drawn at the size that suits ``crop_size`` and ``bag_scale``; all of them at once
+    take about half a GB with the defaults. An image of "red_cell" shows the cells of the sample,
+    which lie inside and may touch, and some more that are cut by its border. Ordinary cells are
+    round with a pale middle, those of sickle cell disease sickled, of spherocytosis small, dense
+    and without the pale middle; of "piezo1" the middle is a slit, of thalassemia a target. An
+    instance is the window around a cell, not resized. An image of "lymphocytosis" is an instance:
+    one lymphocyte among red cells, small with a dense nucleus or, in malignant samples, at times
+    large with a loose, dented one.
+
     References
     ----------
     .. [1] A. Sadafi et al., "Attention Based Multiple Instance Learning for Classification of
@@ -155,6 +182,9 @@ def make_blood_smear_cohort(
     ((351,), 59)
     >>> list(smears.data.covariates.columns)
     ['age', 'sex', 'lymphocyte_count']
+    >>> drawn = make_blood_smear_cohort(scale=0.01, bag_scale=0.1, render=True, random_state=0)
+    >>> drawn.data.instance_shape, len(drawn.boxes) == len(drawn.images)
+    ((3, 32, 32), True)
     """
     rng = check_random_state(random_state)
     table = _RED_CELL if cohort == "red_cell" else _LYMPHOCYTOSIS
@@ -192,13 +222,34 @@ def make_blood_smear_cohort(
     directions *= class_sep / np.linalg.norm(directions, axis=1, keepdims=True)
     instances[label > 0] += directions[label[label > 0] - 1]
 
+    groups = np.array([f"patient-{p:03d}" for p in rng.permutation(n_patients)])[patient]
+    covariates = _covariates(rng, patient, age, count, n_patients, missing_rate)
+    instance_data, pictures = {"image": image, "label": label}, {}
+    if render:  # last, so that all other draws are those of the features
+        seed = rng.randint(np.iinfo(np.int32).max)
+        kind = np.array(["", *cell_names])[label] if cohort == "red_cell" else "lymphocyte"
+        image = _number_of_image(image, bag_of)
+        first = np.unique(image, return_index=True)[1]
+        instances, boxes, images = render_cohort(
+            np.random.default_rng(seed),
+            kind=np.broadcast_to(kind, len(label)),
+            ill=label > 0,
+            class_sep=class_sep,
+            smear=image,
+            patient=patient[bag_of[first]],
+            patient_effect=patient_effect,
+            crop_size=crop_size,
+        )
+        instance_data |= {"image": image, "box": boxes}
+        pictures = {"images": images, "boxes": np.split(boxes, first[1:])}
+
     X = BagArray(
         instances,
         offsets_of(sizes),
         names=np.array([f"sample-{i:03d}" for i in range(n_bags)]),
-        groups=np.array([f"patient-{p:03d}" for p in rng.permutation(n_patients)])[patient],
-        covariates=_covariates(rng, patient, age, count, n_patients, missing_rate),
-        instance_data={"image": image, "label": label},
+        groups=groups,
+        covariates=covariates,
+        instance_data=instance_data,
     )
     return as_result(
         X,
@@ -206,12 +257,14 @@ def make_blood_smear_cohort(
         return_X_y,
         target_names=target_names,
         cell_names=cell_names,
+        **pictures,
         DESCR=_DESCR.format(
             cohort=cohort,
             n_patients=n_patients,
             n_bags=n_bags,
             n_instances=len(label),
-            n_features=n_features,
+            instance="an image" if render else f"a vector of {n_features} features",
+            what="image" if render else "feature",
         ),
     )
 
@@ -239,6 +292,11 @@ def _red_cell_images(rng, n_bags, bag_scale):
     offsets = offsets_of(n_images)
     number = np.arange(len(cells)) - np.repeat(offsets[:-1], n_images)
     return np.add.reduceat(cells, offsets[:-1]), np.repeat(number, cells)
+
+
+def _number_of_image(image, bag_of):
+    """Which of all images each cell is on, from its number inside the sample."""
+    return np.cumsum(np.r_[False, (np.diff(bag_of) != 0) | (np.diff(image) != 0)])
 
 
 def _cell_labels(rng, cell, sizes, witness_rate):

@@ -16,7 +16,7 @@ from milkit.neural._pooling import WEIGHTED_MEANS
 from milkit.neural._steps import bag_shares, embeddings_of_bags, outputs_of_bags, read_instances
 from milkit.neural._threads import threads_for
 from milkit.utils._containers import is_frame
-from milkit.utils.validation import validate_bags
+from milkit.utils.validation import reads_as_table, validate_bags
 
 
 def _has_weights(estimator):
@@ -56,18 +56,51 @@ def resolve_device(device):
     return torch.device(device)
 
 
-def _refuse_other_pixels(X):
-    """Images are bytes, or floats: of other integers nobody knows the largest."""
-    if not isinstance(X, (BagArray, list, tuple, np.ndarray)):
-        return
-    dtypes = [X.dtype] if isinstance(X, BagArray) else [np.asarray(bag).dtype for bag in X]
-    names = sorted({dtype.name for dtype in dtypes})
-    if any(dtype.kind not in "f" and dtype != np.uint8 for dtype in dtypes) or (
-        "uint8" in names and len(names) > 1
-    ):
+def _dtypes(X):
+    """Types of the instances of bags of images, as the user gave them."""
+    if isinstance(X, BagArray):
+        return [X.dtype]
+    if is_frame(X):  # with one column of bags, or it would have been refused
+        X = next(column for _, column in X.items() if not reads_as_table(column))
+    if isinstance(X, np.ndarray):
+        X = X.ravel()
+    return [np.asarray(bag).dtype for bag in X]
+
+
+def check_pixels(estimator, X, bags, *, reset):
+    """Images are bytes, or floats, and the same in every call: of other integers nobody knows the
+    largest.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Remembers, from ``fit`` on, what its images are made of.
+    X : container of bags
+        As the user gave them.
+    bags : BagArray
+        The same, validated.
+    reset : bool
+        True in ``fit``.
+    """
+    is_image = len(bags.instance_shape) > 1
+    if is_image:
+        dtypes = _dtypes(X)
+        names = sorted({dtype.name for dtype in dtypes})
+        if any(dtype.kind not in "f" and dtype != np.uint8 for dtype in dtypes) or (
+            "uint8" in names and len(names) > 1
+        ):
+            raise ValueError(
+                f"The images are of type {' and '.join(names)}. Pass all as bytes (uint8), which "
+                "are divided by 255, or all as floats, which are taken as they are."
+            )
+    from_bytes = is_image and bags.dtype == np.uint8
+    if reset:
+        estimator._from_bytes = from_bytes
+    elif from_bytes != estimator._from_bytes:
+        kinds = ["floats", "bytes (uint8), which are divided by 255"]
         raise ValueError(
-            f"The images are of type {' and '.join(names)}. Pass all as bytes (uint8), which are "
-            "divided by 255, or all as floats, which are taken as they are."
+            f"{type(estimator).__name__} was fitted on images of {kinds[estimator._from_bytes]}, "
+            f"and got {kinds[from_bytes]}. Pass images of the same type."
         )
 
 
@@ -93,17 +126,7 @@ class ReadsNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             y_numeric=self._y_numeric,
         )
         bags = checked[0] if isinstance(checked, tuple) else checked
-        if len(bags.instance_shape) > 1:
-            _refuse_other_pixels(X)
-        from_bytes = len(bags.instance_shape) > 1 and bags.dtype == np.uint8
-        if reset:
-            self._from_bytes = from_bytes
-        elif from_bytes != self._from_bytes:
-            kinds = ["floats", "bytes (uint8), which are divided by 255"]
-            raise ValueError(
-                f"{type(self).__name__} was fitted on images of {kinds[self._from_bytes]}, and got "
-                f"{kinds[from_bytes]}. Pass images of the same type."
-            )
+        check_pixels(self, X, bags, reset=reset)
         return checked
 
     _y_numeric = False
