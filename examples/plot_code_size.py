@@ -45,7 +45,7 @@ if folder and file.exists():
     X, y = bunch.data[usual].with_columns(groups=usual // 25), bunch.target[usual]
 else:
     print(f"MILKIT_DATA names no folder with {file.name}: drawn samples it is.")
-    bunch = make_blood_smear_cohort(bag_scale=0.05, crop_size=24, render=True, random_state=0)
+    bunch = make_blood_smear_cohort(bag_scale=0.035, crop_size=24, render=True, random_state=0)
     X, y = bunch.data, (bunch.target != "healthy").astype(int)
 cv = GroupedSplit(StratifiedGroupKFold(3, shuffle=True, random_state=0))
 train, test = next(cv.split(X, y))

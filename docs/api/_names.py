@@ -54,6 +54,32 @@ SECTIONS = [
         },
     },
     {
+        "title": "From images to bags",
+        "text": "Loading, cells, colours and features, with ``pip install milkit[image]``.",
+        "names": {
+            "milkit.image": [
+                "load_image_bags",
+                "detect_cells",
+                "crop_instances",
+                "extract_cells",
+                "SaturationSegmenter",
+                "ColorStatisticsMatcher",
+                "ConvAutoencoderFeatures",
+                "ModuleFeatures",
+            ]
+        },
+        "guides": {
+            "load_image_bags": "/guide/images",
+            "detect_cells": "/guide/images",
+            "crop_instances": "/guide/images",
+            "extract_cells": "/guide/images",
+            "SaturationSegmenter": "/guide/images",
+            "ColorStatisticsMatcher": "/guide/images",
+            "ConvAutoencoderFeatures": "/guide/images",
+            "ModuleFeatures": "/guide/images",
+        },
+    },
+    {
         "title": "Splitting and testing by patient",
         "text": "Splits that keep groups whole, and whether a score is better than chance.",
         "names": {
