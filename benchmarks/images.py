@@ -57,7 +57,12 @@ from milkit.metrics._bootstrap import prepare_metric, resample
 CODES = {"code_size": 60, "max_iter": 10}
 N_DIRECTIONS = 45
 READER = {"n_estimators": 5, "max_iter": 30}
-NETWORK = {"augmentation": "both", "batch_size": 4, "max_iter": 30}
+NETWORK = {
+    "augmentation": "both",
+    "batch_size": 4,
+    "max_iter": 30,
+    "learning_rate": "cosine",
+}
 N_FOLDS, BLOCK = 5, 25
 
 # The better of the two plain models in ten random folds, as accuracy and AUC.

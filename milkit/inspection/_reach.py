@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from milkit.bags import BagArray
 from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
-from milkit.utils._containers import array_columns, is_frame
+from milkit.utils._containers import columns_beside_bags
 from milkit.utils.validation import as_bag_array, reads_as_table
 
 __all__ = ["attention_weights", "predict_instances", "score_instances"]
@@ -142,7 +142,7 @@ def _aligned(estimator, X, method):
             f"estimator must be a fitted estimator, such as MISVM().fit(X, y). Got {estimator!r} "
             "instead."
         )
-    bags = as_bag_array(X, covariates=_columns_beside_bags(X))
+    bags = as_bag_array(X, covariates=columns_beside_bags(X))
     if reads_as_table(X):
         raise BagShapeError(
             f"{method} needs bags, but got one 2-D table, which may be a single bag. Pass [bag] "
@@ -151,13 +151,6 @@ def _aligned(estimator, X, method):
     positions = np.arange(bags.n_instances)
     bags = bags.with_columns(instance_data={**bags.instance_data, _POSITION: positions})
     return split_by_bag(_values(estimator, bags, method), bags)
-
-
-def _columns_beside_bags(X):
-    """Columns of a DataFrame with bags that an estimator may name; None where there are no such."""
-    if not is_frame(X) or not (bags := array_columns(X)):
-        return None
-    return [name for name in X.columns[~X.columns.duplicated(keep=False)] if name not in bags]
 
 
 def _values(estimator, bags, method):

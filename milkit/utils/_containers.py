@@ -37,6 +37,13 @@ def array_columns(df):
     ]
 
 
+def columns_beside_bags(X):
+    """Columns of a DataFrame with bags that an estimator may name; None where there are no such."""
+    if not is_frame(X) or not (bags := array_columns(X)):
+        return None
+    return [name for name in X.columns[~X.columns.duplicated(keep=False)] if name not in bags]
+
+
 def reads_as_table(X):
     """Is ``X`` one row per sample (2-D) rather than bags?
 
