@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow: pip install milkit[image]")
+from PIL import ImageFile  # noqa: E402, F401
 
 from milkit.image import load_image_bags  # noqa: E402
 

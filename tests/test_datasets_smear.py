@@ -151,6 +151,14 @@ def test_light_is_absorbed_by_what_lies_above_each_other():
     np.testing.assert_allclose(double / light, (single / light) ** 2, rtol=0.01)
 
 
+def test_patients_of_any_effect_can_be_drawn():
+    """Sizes of cells stay bounded; without it these images would fill the memory."""
+    data = make_blood_smear_cohort(
+        scale=0.02, bag_scale=0.03, render=True, crop_size=16, patient_effect=40, random_state=0
+    )
+    assert max(image.shape[0] for image in data.images) < 400
+
+
 def test_light_and_stain_differ_between_patients():
     def shares(effect):
         """Of the variance of the colours of images, that between patients."""

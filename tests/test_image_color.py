@@ -262,6 +262,12 @@ def test_images_without_channels():
         ColorStatisticsMatcher().fit([np.zeros((2, 4, 4)), np.ones((3, 4, 4))])
 
 
+def test_images_with_channels_last():
+    images = make_images().flat()[0].transpose(0, 2, 3, 1)
+    with pytest.raises(BagShapeError, match=r"channels last.*transpose\(0, 3, 1, 2\)"):
+        ColorStatisticsMatcher().fit([images])
+
+
 def test_groups_are_needed_for_groups():
     X = make_images().with_columns(groups=None)
     matcher = ColorStatisticsMatcher(per="group").fit(X)

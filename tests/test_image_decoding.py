@@ -10,7 +10,7 @@ import pytest
 
 from milkit.image import load_image_bags
 
-from .image_helpers import Image, luma, make_cohort, noise, one, problems, save, smooth
+from .image_helpers import Image, ImageFile, luma, make_cohort, noise, one, problems, save, smooth
 
 
 @pytest.fixture
@@ -52,6 +52,15 @@ def test_sixteen_bits_are_divided_by_257(tmp_path, name):
     loaded = one(tmp_path, color_mode="grey")[0, 0]
     np.testing.assert_array_equal(loaded, np.rint(values / 257))
     assert loaded[0, 0] == 0 and loaded[0, 1] == 255
+
+
+def test_sixteen_bits_with_white_at_0(tmp_path):
+    """Pillow turns 8 bits and not 16, so that the image would be a negative."""
+    values = noise(0, channels=0)
+    save(tmp_path / "p" / "a.tif", values, tiffinfo={262: 0})
+    np.testing.assert_array_equal(one(tmp_path, color_mode="grey")[0, 0], values)
+    save(tmp_path / "p" / "a.tif", values.astype(np.uint16) * 257, tiffinfo={262: 0})
+    assert "16 bits of which 0 is white" in problems(tmp_path)["problem"][0]
 
 
 def test_twelve_of_sixteen_bits_are_mentioned(tmp_path):
@@ -231,6 +240,14 @@ def test_a_file_with_a_fault(cohort, make, image_size):
     assert data.data.sizes.tolist() == [1, 2, 3]
     assert len(data.report) == 1
     assert not any("bad" in path for path in data.image_paths)
+
+
+def test_truncated_files_if_pillow_is_told_to_take_them(cohort, monkeypatch):
+    """Some packages for training set this, and the rest of the image becomes black."""
+    _truncated("bad.png")(cohort / "p2" / "bad.png")
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert problems(cohort)["problem"].str.contains("truncated").tolist() == [True]
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_a_photograph_with_a_thumbnail_is_one_image(tmp_path):

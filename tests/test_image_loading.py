@@ -169,6 +169,11 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (cohort / "bob" / "up").symlink_to(cohort, target_is_directory=True)
     (cohort / "bob" / "self").symlink_to("self")
     (cohort / "bob" / "self.png").symlink_to("self.png")
+    (cohort / "cid").symlink_to(tmp_path / "disk that is away", target_is_directory=True)
+    report = problems(cohort)
+    lost = report.loc[report["problem"] == "is a broken link", "path"]
+    names = {os.path.relpath(path, cohort) for path in lost}
+    assert names == {os.path.join("bob", "self"), os.path.join("bob", "self.png"), "cid"}
     with (
         pytest.warns(UserWarning, match=r"self\.png': is a broken link"),
         pytest.warns(UserWarning, match="(?s)a folder above.*up': leads back to"),
@@ -176,7 +181,28 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         data = load_image_bags(cohort, on_error="skip")
     assert data.data.names.tolist() == ["ann", "bob"]
     assert data.data.sizes.tolist() == [1, 1]
-    assert data.report["kind"].tolist() == ["link", "unreadable"]
+    assert sorted(data.report["kind"]) == ["link", *["unreadable"] * 3]
+
+
+def test_images_of_formats_that_are_not_read(cohort):
+    """A patient half of whose images are left out must not look like a whole one."""
+    for name in ("p10/3.webp", "p10/4.WEBP", "p10/5.heic", "p2/notes.txt"):
+        (cohort / name).write_bytes(b"x")
+    with pytest.warns(
+        UserWarning, match="(?s)only png, jpg.*'p10': has 2 .webp, 1 .heic"
+    ) as caught:
+        data = load_image_bags(cohort)
+    assert len(caught) == 1
+    assert data.report["kind"].tolist() == ["unread"] and data.report["bag"].tolist() == ["p10"]
+
+
+@pytest.mark.parametrize("name", ["p2 ", "é"])
+def test_two_folders_with_one_name(cohort, name):
+    save(cohort / name / "c.png", noise(9))
+    save(cohort / unicodedata.normalize("NFD", name) / "d.png", noise(10))
+    with pytest.warns(UserWarning, match="(?s)the same name but for spaces.*has the name of"):
+        data = load_image_bags(cohort)
+    assert data.report["bag"].tolist() == [name.strip()]
 
 
 # -- tables of bags -------------------------------------------------------------------------------
@@ -211,6 +237,50 @@ def test_numbers_of_patients_keep_their_zeros(tmp_path):
     data = load_image_bags(tmp_path / "images", table=tmp_path / "t.csv", label="y")
     assert dict(zip(data.data.names, data.target, strict=True)) == {"007": 1, "7": 0}
     assert data.target.dtype.kind == "i"
+
+
+def test_groups_in_csv_files_keep_their_zeros(cohort):
+    """Read as numbers, three patients would be one, or 7 would be 7.0."""
+    (cohort / "t.csv").write_text("bag,who\np1,007\np2,07\np10,7\n")
+    data = load_image_bags(cohort, table=cohort / "t.csv", group="who")
+    assert data.data.groups.tolist() == ["007", "07", "7"]
+    rows = "path,bag,who\np1/x.png,p1,007\np2/a.png,p2,7\n"
+    (cohort / "t.csv").write_text(rows)
+    data = load_image_bags(cohort / "t.csv", group="who")
+    assert data.data.groups.tolist() == ["007", "7"]
+
+
+@pytest.mark.parametrize("as_csv", [True, False])
+def test_spaces_around_labels_and_groups(cohort, as_csv):
+    """With the spaces there would be three classes, and a patient in two folds."""
+    table = pd.DataFrame(
+        {"bag": ["p1", "p2", "p10"], "y": ["ill", "ill ", " well"], "who": ["ann", "bob ", "bob"]}
+    )
+    given = table.copy()
+    if as_csv:
+        table.to_csv(cohort / "t.csv", index=False)
+        table = cohort / "t.csv"
+    data = load_image_bags(cohort, table=table, label="y", group="who")
+    assert data.target_names.tolist() == ["ill", "well"]
+    assert data.data.groups.tolist() == ["ann", "bob", "bob"]
+    if not as_csv:
+        pd.testing.assert_frame_equal(table, given)
+
+
+@pytest.mark.parametrize("column", ["y", "who"])
+def test_labels_and_groups_of_spaces_are_missing(cohort, column):
+    table = pd.DataFrame({"bag": ["p1", "p2", "p10"], "y": list("aba"), "who": list("stu")})
+    table.loc[:1, column] = ["", " "]
+    report = problems(cohort, table=table, label="y", group="who")
+    assert report["bag"].tolist() == ["p1", "p2"] and set(report["kind"]) == {"unlabelled"}
+
+
+def test_labels_keep_their_type_when_some_are_missing(cohort):
+    """An object array of booleans is no target for scikit-learn."""
+    table = pd.DataFrame({"bag": ["p1", "p2", "p10"], "y": [True, False, None]})
+    with pytest.warns(UserWarning, match="'p10': has no label"):
+        data = load_image_bags(cohort, table=table, label="y", on_error="skip")
+    assert data.target.dtype == bool and data.target.tolist() == [True, False]
 
 
 def test_numbers_of_patients_that_pandas_made_floats(tmp_path):
@@ -276,8 +346,8 @@ def test_two_labels_in_the_table(cohort):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"label": "z"}, r"has no columns 'z' \(label\); it has \['bag', 'y', 'age'\]"),
-        ({"bag": "id", "label": "y"}, r"has no columns 'id' \(bag\)"),
+        ({"label": "z"}, r"has no column 'z' \(label\); it has \['bag', 'y', 'age'\]"),
+        ({"bag": "id", "label": "y"}, r"has no column 'id' \(bag\)"),
         ({"label": "y", "covariates": ["y"]}, "A column has two roles"),
         ({"label": "bag"}, "A column has two roles"),
         ({"covariates": ["age", "age"]}, "A column has two roles"),
@@ -320,12 +390,39 @@ def test_a_row_without_a_bag(cohort, value):
         ("bag,y\nZoë,1\n".encode("latin-1"), "not encoded as UTF-8"),
         (b"", "is empty"),
         (b"bag,y\n1,2\n1,2,3,4\n", "is no csv file"),
+        (b"bag;y\np1;1\np2;0\n", r"no column 'bag'.* separated by ';': pass .*sep=';'"),
+        (b"bag;y;age\np1;1;1,5\np2;0;2,5\n", r"first line.* pass .*sep=';', decimal=','\)"),
+        (b"bag\ty\np1\t1\np2\t0\n", r"no column 'bag'.* separated by '\\t'"),
+        (b"bag,y\np1,0,\np2,1,\np10,0,\n", "more values in its rows than names in its first line"),
+        (b"bag,y,y\np1,0,1\np2,1,0\np10,0,1\n", "has several columns 'y'"),
     ],
 )
 def test_broken_csv_files(cohort, tmp_path, content, match):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match=match):
         load_image_bags(cohort, table=tmp_path / "t.csv", label="y")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_spaces_and_byte_order_marks_in_csv_files(cohort, encoding):
+    text = "bag , y, who\np1 , 0, 07\n p2, 1, 7\np10, 0, 07\n"
+    (cohort / "t.csv").write_text(text, encoding=encoding)
+    data = load_image_bags(cohort, table=cohort / "t.csv", label="y", group="who")
+    assert data.target.tolist() == [0, 1, 0] and data.data.groups.tolist() == ["07", "7", "07"]
+
+
+def test_tables_that_are_none(cohort):
+    options = {"label": "y"}
+    with pytest.raises(TypeError, match=r"table must be a csv file or a DataFrame\. Got list"):
+        load_image_bags(cohort, table=["p1"], **options)
+    (cohort / "t.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(ValueError, match=r"t\.xlsx' is no csv file; pass pandas\.read_excel"):
+        load_image_bags(cohort, table=cohort / "t.xlsx", **options)
+    table = pd.DataFrame({"bag": ["p1"], "y": [1]}).set_index("bag")
+    with pytest.raises(ValueError, match=r"index has that name: pass table\.reset_index\(\)"):
+        load_image_bags(cohort, table=table, **options)
+    with pytest.raises(ValueError, match=r"x\.png' is an image; source must be the folder"):
+        load_image_bags(cohort / "p1" / "x.png")
 
 
 def test_a_csv_file_that_is_not_there(cohort):
@@ -403,6 +500,33 @@ def test_rows_that_repeat_a_file(cohort):
     with pytest.warns(UserWarning, match="(?s)listed several times.*row 4"):
         data = load_image_bags(table, path="file", bag="id", root=cohort)
     assert data.data.sizes.tolist() == [2, 1, 1]
+
+
+def test_one_file_written_in_two_ways(cohort):
+    table = pd.DataFrame({"path": ["p1/x.png", "./p1/x.png", "p1//../p1/x.png"], "bag": "ann"})
+    with pytest.warns(UserWarning, match="(?s)listed several times.*row 1.*row 2"):
+        assert load_image_bags(table, root=cohort).data.n_instances == 1
+
+
+def test_problems_of_a_table_name_the_bag(cohort):
+    (cohort / "p1" / "x.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x\.png' of 'A': is empty"):
+        load_image_bags(rows_of(cohort), path="file", bag="id", root=cohort)
+    with pytest.raises(ValueError, match=r"p1.x\.png': is empty"):  # its folder is the bag
+        load_image_bags(cohort)
+
+
+def test_rows_none_of_which_names_a_file(cohort):
+    with pytest.raises(ValueError, match=r"(?s)has no images .*'A': row 1 of the table names no"):
+        load_image_bags(rows_of(cohort).assign(file=0), path="file", bag="id", root=cohort)
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="there they are paths")
+def test_paths_from_windows(cohort):
+    table = rows_of(cohort)
+    table["file"] = table["file"].str.replace("/", "\\")
+    report = problems(table, path="file", bag="id", root=cohort)
+    assert report["problem"][0] == "there is no such file (it has backslashes, as Windows has it)"
 
 
 def test_levels_are_about_folders(cohort):
@@ -617,6 +741,10 @@ def test_crops_of_several_sizes(cells):
         (lambda crops, boxes: (crops[0], boxes), ValueError, r"uint8 .* Got uint8 and \(4, 5, 3\)"),
         (lambda crops, boxes: (crops, boxes[:, :2]), ValueError, "a box .* for each of its"),
         (lambda crops, boxes: (crops, boxes[1:]), ValueError, "a box .* for each of its"),
+        (lambda crops, boxes: ([crops[0], crops[0, :2]], boxes), ValueError, "crops of one shape"),
+        (lambda crops, boxes: (None, None), ValueError, "Got object .*return \\[\\], \\[\\]"),
+        (lambda crops, boxes: (crops[:, :0], boxes), ValueError, r"Got uint8 and \(1, 0, 5, 3\)"),
+        (lambda crops, boxes: (crops, boxes * np.nan), ValueError, r"box \[nan, .*not finite"),
     ],
 )
 def test_a_function_that_gives_something_else(cells, given, error, match):

@@ -3,11 +3,14 @@
 import copy
 import functools
 import importlib
+import logging
 import os
 import re
+import stat
 import subprocess
 import sys
 import threading
+import types
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -581,6 +584,62 @@ def with_object(x):
     return SHIFT(x)
 
 
+STEP, KIND, AS = np.float32(1), torch.float32, torch
+SETTINGS = types.SimpleNamespace(by=1)
+LOCK = threading.Lock()
+cached = functools.lru_cache(halved)
+
+
+def with_number(x):
+    return x * STEP
+
+
+def with_namespace(x):
+    return x * SETTINGS.by
+
+
+def with_type(x):
+    return x.to(KIND)
+
+
+def with_cached(x):
+    return cached(x)
+
+
+def with_module(x):
+    return AS.sqrt(x)
+
+
+def with_lock_and_log(x):
+    with LOCK:
+        logging.getLogger().info("seen")
+    return x
+
+
+def test_code_may_use_what_nothing_can_look_into():
+    """Locks and loggers in a file do not change features."""
+    assert fingerprint(with_lock_and_log).digest() == fingerprint(with_lock_and_log).digest()
+
+
+def test_attributes_of_a_function_tell_it_apart():
+    def function(x):
+        return x * function.by
+
+    found = set()
+    for function.by in (1, 2, 1):
+        found.add(fingerprint(function).digest())
+    assert len(found) == 2
+
+
+def test_parametrized_modules_are_told_apart():
+    module = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    before = fingerprint(module).digest()
+    assert fingerprint(copy.deepcopy(module)).digest() == before
+    with torch.no_grad():
+        module.parametrizations.weight.original0 += 1
+    assert fingerprint(module).digest() != before
+
+
 def test_values_and_functions_of_its_file_tell_a_function_apart(monkeypatch):
     this = sys.modules[__name__]
     changes = [
@@ -588,6 +647,11 @@ def test_values_and_functions_of_its_file_tell_a_function_apart(monkeypatch):
         (with_global, "halved", less),
         (with_list, "NUMBERS", [1.0, 3.0]),
         (with_object, "SHIFT", Minus(4)),
+        (with_number, "STEP", np.float32(2)),
+        (with_namespace, "SETTINGS", types.SimpleNamespace(by=2)),
+        (with_type, "KIND", torch.float64),
+        (with_cached, "cached", functools.lru_cache(less)),
+        (with_module, "AS", np),
     ]
     for function, name, value in changes:
         before = fingerprint(function).digest()
@@ -602,7 +666,7 @@ def test_values_and_functions_of_its_file_tell_a_function_apart(monkeypatch):
 
 def test_a_class_is_told_apart_by_its_code():
     def make(body):
-        space = {"nn": nn, "__name__": "some"}
+        space = {"nn": nn, "functools": functools, "__name__": "some"}
         exec(f"class Head(nn.Module):\n{body}", space)  # the same name, from two versions of a file
         return space["Head"]()
 
@@ -614,6 +678,12 @@ def test_a_class_is_told_apart_by_its_code():
         forward + "    size = [1]\n    def inner(self, x):\n        return x\n",
         forward + "    size = [2]\n    def inner(self, x):\n        return x\n",
     ]
+    for n in (1, 2):  # what is neither a function nor data, but holds them
+        bodies += [
+            forward + f"    inner = functools.partialmethod(int.__add__, {n})\n",
+            forward + f"    @functools.cached_property\n    def inner(self):\n        return {n}\n",
+            forward + f"    class Inner:\n        size = {n}\n    inner = Inner()\n",
+        ]
     found = {fingerprint(make(body)).digest() for body in bodies}
     assert len(found) == len(bodies)
     assert fingerprint(make("\n\n    # moved\n" + bodies[0])).digest() in found
@@ -625,6 +695,8 @@ def test_containers_are_told_apart():
     values += [torch.arange(4), torch.arange(4).int(), torch.zeros(0), torch.float16, torch.float32]
     values += [np.float32(1), np.float32(2), np.float64(1), re.compile("a"), re.compile("b")]
     values += [deque([1]), deque([2]), torch.device("cpu"), torch.tanh, torch.sin, np.tanh, np.sin]
+    values += [torch.eye(2).to_sparse(), torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j])]
+    values += [np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])]
     values += [torch.Tensor.sin, torch.Tensor.cos, OrderedDict([(1, 2)]), Path("a"), Path("b")]
     assert len({fingerprint(value).digest() for value in values}) == len(values)
     assert fingerprint("a", "bc").digest() != fingerprint("ab", "c").digest()
@@ -728,6 +800,17 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, seen):
     with pytest.raises(PermissionError, match=r"Permission denied.* Choose another"):
         model.transform(make_bags(seed=1))
     assert not seen  # it is said before anything is computed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_others_can_read_what_is_kept(tmp_path):
+    """A folder may be shared; files of tempfile are for their maker alone."""
+    mask = os.umask(0o022)
+    try:
+        ModuleFeatures(make_module(), cache_dir=tmp_path).fit_transform(make_bags())
+    finally:
+        os.umask(mask)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o644}
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):

@@ -92,7 +92,8 @@ class _Slide:
         absorbs = _ABSORBS * np.exp(0.3 * effect * (rng.normal(size=(3, 3)) + rng.normal()))
         light = _LIGHT * np.exp(-0.1 * effect * np.abs(rng.normal(size=3)))
         self.absorbs, self.light = absorbs.astype(np.float32), light.astype(np.float32)
-        self.size = np.exp(0.12 * effect * np.clip(rng.normal(), -2, 2))
+        # Not below half or above double, however large the effect: images grow with its square.
+        self.size = np.exp(np.clip(0.12 * effect * np.clip(rng.normal(), -2, 2), -0.7, 0.7))
 
     def photograph(self, rng, stains):
         """The image of these amounts of stains, (height, width, 3), under an uneven lamp."""

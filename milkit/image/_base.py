@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from milkit.base import BagMixin, BagsToBagsMixin
 from milkit.exceptions import BagShapeError
+from milkit.image._pixels import looks_channels_last
 from milkit.neural._reading import check_pixels
 from milkit.utils.validation import validate_bags
 
@@ -25,7 +26,7 @@ class ImageFeatures(BagMixin, BagsToBagsMixin, BaseEstimator):
             self, X, reset=reset, dtype=[np.float32, np.uint8], order="C", tensors=True
         )
         shape = bags.instance_shape
-        channels_last = len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4
+        channels_last = looks_channels_last(shape)
         if len(shape) != 3 or channels_last:
             hint = " Pass images.transpose(0, 3, 1, 2)." if channels_last else ""
             hint = " Grey images have one channel: images[:, None]." if len(shape) == 2 else hint

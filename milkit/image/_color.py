@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from milkit.bags import BagArray
 from milkit.base import BagMixin, BagsToBagsMixin
 from milkit.exceptions import BagShapeError
+from milkit.image._pixels import looks_channels_last
 from milkit.utils._segments import segment_sum
 from milkit.utils.validation import as_bag_array, validate_bags
 
@@ -114,7 +115,8 @@ class ColorStatisticsMatcher(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
         Raises
         ------
         ValueError
-            If images have no channels, or the reference has others, or floats where X has bytes.
+            If images have no channels or have them last, or the reference has others, or floats
+            where X has bytes.
         """
         self._validate_params()
         bags = self._validated(X, reset=True)
@@ -132,6 +134,11 @@ class ColorStatisticsMatcher(OneToOneFeatureMixin, BagMixin, BagsToBagsMixin, Ba
             raise BagShapeError(
                 f"The instances have shape {bags.instance_shape}; images have shape (channels, "
                 "rows, columns). Grey images have one channel: instances[:, np.newaxis]."
+            )
+        if looks_channels_last(bags.instance_shape):
+            raise BagShapeError(
+                f"The instances have shape {bags.instance_shape}, with the channels last, and each "
+                "row would be taken for a channel. Pass images.transpose(0, 3, 1, 2)."
             )
         return bags
 

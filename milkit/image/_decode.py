@@ -2,15 +2,16 @@
 
 import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Decoded", "bomb_warning", "read_image", "require_pillow"]
+__all__ = ["Decoded", "bomb_warning", "read_image", "require_pillow", "whole_images"]
 
 # What a file may be, whatever it is called. Not Pillow's other formats, some of which run programs.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
 _SIDEWAYS = (5, 6, 7, 8)
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 # Of the 65 536 levels; 12 bits and fewer.
@@ -42,6 +43,18 @@ def require_pillow():
         raise ImportError(
             "Images are read with Pillow, which is not installed: pip install milkit[image]"
         ) from error
+
+
+@contextmanager
+def whole_images():
+    """Truncated files are refused, whatever another package told Pillow."""
+    from PIL import ImageFile
+
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
 def bomb_warning():
@@ -98,7 +111,9 @@ def _opened(path, found, image_size):
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise _Unreadable("is no file")
-        raise _Unreadable("is a broken link" if os.path.islink(path) else "there is no such file")
+        windows = " (it has backslashes, as Windows has it)" * ("\\" in path and os.sep == "/")
+        broken = "is a broken link" if os.path.islink(path) else f"there is no such file{windows}"
+        raise _Unreadable(broken)
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise _Unreadable("is empty (0 bytes)")
@@ -150,6 +165,8 @@ def _eight_bits(image, kind, found):
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):
+        if kind == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # Pillow turns 8 bits only
+            raise _Unreadable("has 16 bits of which 0 is white; save it with 0 as black")
         values = np.asarray(image).astype(np.uint32)
         if 0 < values.max() < _FEW_LEVELS:
             found.remarks.append(("depth", f"its largest value is {values.max()} of 65535"))
@@ -157,7 +174,7 @@ def _eight_bits(image, kind, found):
         turned.info = {key: image.info[key] for key in ("exif",) if key in image.info}
         return turned
     if image.mode in ("I", "F"):
-        what = {"I": "integers of 32 bits", "F": "floats"}[image.mode]
+        what = {"I": "integers that are signed or of 32 bits", "F": "floats"}[image.mode]
         raise _Unreadable(f"holds {what}, whose range is not known; save it with 8 or 16 bits")
     return image
 
@@ -196,21 +213,31 @@ def _extracted(path, extract, image):
         raise TypeError(
             f"extract must return (crops, boxes). Got {type(given).__name__} for {path!r}."
         )
-    crops, boxes = np.asarray(given[0]), np.asarray(given[1])
-    if len(crops) == 0 and len(boxes) == 0:
+    try:
+        crops, boxes = np.asarray(given[0]), np.asarray(given[1])
+    except ValueError as error:
+        raise ValueError(
+            f"extract must return crops of one shape, and a box for each. Got others for {path!r} "
+            f"({error}); resize the crops, or cut windows of one size."
+        ) from error
+    if crops.shape[:1] == boxes.shape[:1] == (0,):
         return crops, boxes
     if crops.ndim == 4 and crops.shape[1] not in (1, 3):
         crops = np.moveaxis(crops, -1, 1)
-    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1] not in (1, 3):
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1] not in (1, 3) or not crops.size:
         raise ValueError(
             "extract must return crops of type uint8 and shape (n_cells, 3, rows, columns) or "
-            f"(n_cells, rows, columns, 3). Got {crops.dtype} and {np.shape(given[0])} for {path!r}."
+            f"(n_cells, rows, columns, 3). Got {crops.dtype} and {np.shape(given[0])} for "
+            f"{path!r}. Where there is no cell, return [], []."
         )
     if boxes.shape != (len(crops), 4) or boxes.dtype.kind not in "iuf":
         raise ValueError(
             f"extract must return a box (row_min, col_min, row_max, col_max) for each of its "
             f"{len(crops)} crops. Got {boxes.dtype} of shape {boxes.shape} for {path!r}."
         )
+    if not np.isfinite(boxes).all():
+        row = int(np.argmin(np.isfinite(boxes).all(axis=1)))
+        raise ValueError(f"extract gives the box {boxes[row].tolist()} for {path!r}: not finite.")
     return crops, boxes
 
 

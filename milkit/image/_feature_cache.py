@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import uuid
 from itertools import pairwise
 from pathlib import Path
 
@@ -115,9 +116,10 @@ def _read(file, shape):
 
 def _write(file, values):
     values = np.ascontiguousarray(values, dtype="<f4").tobytes()
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+    # Not by tempfile, whose files nobody else can read, although folders may be shared.
+    name = file.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(name, "xb") as stream:
             stream.write(_check(values) + values)
         os.replace(name, file)
     except BaseException:

@@ -5,9 +5,15 @@ import re
 import unicodedata
 from collections import Counter
 
-__all__ = ["EXTENSIONS", "find_images", "natural_key", "same_text"]
+__all__ = ["EXTENSIONS", "UNREAD", "find_images", "natural_key", "same_text"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# Endings of images that are not read.
+UNREAD = (
+    *(".webp", ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".ppm"),
+    *(".pgm", ".dng", ".nef", ".cr2", ".dcm", ".svs", ".ndpi", ".mrxs", ".scn", ".vsi", ".czi"),
+    *(".lif", ".nd2", ".oib", ".oif", ".zvi", ".btf"),
+)
 # Beside what begins with a dot: what operating systems leave in folders.
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -33,7 +39,8 @@ def find_images(root, levels, report):
     levels : tuple of str
         What the folders of each level stand for: "label", "group", "bag".
     report : Report
-        Gets images that lie in no bag, and links that lead in circles.
+        Gets images that lie in no bag, broken links, links that lead in circles, and folders
+        that have the same name.
 
     Returns
     -------
@@ -44,6 +51,7 @@ def find_images(root, levels, report):
         Endings of the other files of each bag.
     """
     images, folders, others = [], [], {}
+    first = {}  # folder of each bag
 
     def visit(folder, above, real):
         facts = None
@@ -51,6 +59,9 @@ def find_images(root, levels, report):
             facts = _facts(above, levels)
         if len(above) == len(levels):
             folders.append(facts)
+            if first.setdefault(facts["bag"], folder) != folder:
+                text = f"has the name of {first[facts['bag']]!r}"
+                report.add("merged", folder, facts["bag"], text)
         try:
             entries = sorted(os.listdir(folder), key=natural_key)
         except OSError as error:
@@ -67,6 +78,9 @@ def find_images(root, levels, report):
                     report.add("link", path, facts and facts["bag"], f"leads back to {target}")
                 else:
                     visit(path, (*above, same_text(name)), (*real, target))
+            elif os.path.islink(path) and not os.path.exists(path):
+                # It may be the folder of a patient, on a disk that is not there.
+                report.add("unreadable", path, facts and facts["bag"], "is a broken link")
             elif not name.lower().endswith(EXTENSIONS):
                 if facts is not None:
                     ending = os.path.splitext(name)[1].lower() or "no ending"

@@ -4,10 +4,13 @@ from collections import Counter
 
 import numpy as np
 
+from milkit.image._files import UNREAD
+
 __all__ = [
     "bag_sizes",
     "mention_copies",
     "mention_proportions",
+    "mention_unread",
     "refuse_other_shapes",
     "report_images",
 ]
@@ -64,6 +67,15 @@ def mention_proportions(stock, decoded, report):
         rows, columns = decoded[known[i]].size
         text = f"is {rows} × {columns} pixels, where the median is {usual[0]:.0f} × {usual[1]:.0f}"
         report.add("proportions", path, bag, text)
+
+
+def mention_unread(stock, report):
+    """Images of other formats in bags that have some that are read."""
+    loaded = {bag for _, bag in stock.images}
+    for bag, endings in stock.others.items():
+        found = ", ".join(f"{n} {ending}" for ending, n in endings.items() if ending in UNREAD)
+        if found and bag in loaded:
+            report.add("unread", "", bag, f"has {found}")
 
 
 def mention_copies(stock, decoded, report):

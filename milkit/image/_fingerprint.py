@@ -5,21 +5,30 @@ import dis
 import functools
 import hashlib
 import pickle
+import sys
 import types
 
 import numpy as np
 import torch
 
 _ATOMS = (type(None), type(...), bool, int, float, complex, str, bytes)
-_DATA = (*_ATOMS, np.ndarray, list, tuple, dict, set, torch.Tensor, torch.nn.Module)
+_CODE = (types.FunctionType, types.CodeType, types.BuiltinFunctionType, types.ModuleType, type)
+# What is taken apart without the help of pickle, or refused.
+_PLAIN = (*_ATOMS, *_CODE, np.ndarray, list, tuple, dict, set, torch.Tensor, torch.nn.Module)
+_IRREDUCIBLE = (TypeError, AttributeError, RuntimeError, pickle.PicklingError)
+_KNOWN = {"torch", "numpy", *sys.stdlib_module_names}
+# What Python itself puts into classes and what their slots are.
+_PLUMBING = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 def fingerprint(*values):
     """Hash of some values, a hashlib object that more can be added to.
 
-    Functions are told apart by their code, what they close over, and the data and functions of
-    their own file that they use; modules and objects by the code of their class and by their
-    attributes, weights among them. Functions of torch and of other files go by their names.
+    Functions are told apart by their code, their attributes, what they close over, and what they
+    use of their own file: data, objects, functions and classes; modules and objects by the code of
+    their class and by their attributes, weights among them. Code of Python, numpy, torch and of
+    other files goes by its name, and what code uses and nothing can look into, as a lock, by its
+    type.
 
     Parameters
     ----------
@@ -57,10 +66,10 @@ def fingerprint(*values):
 
 def _taken_apart(value):
     """What a value holds itself, text or bytes, and other values that it is made of."""
-    if isinstance(value, torch.Tensor):
-        plain = value.detach().cpu().contiguous().flatten()
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+        plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten()
         return plain.view(torch.uint8).numpy(), [str(value.dtype), tuple(value.shape)]
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if type(value) is np.ndarray and not value.dtype.hasobject:
         plain = np.ascontiguousarray(value).reshape(-1)
         return plain.view(np.uint8), [value.dtype.str, value.shape]
     if isinstance(value, dict):
@@ -70,7 +79,7 @@ def _taken_apart(value):
     if isinstance(value, (list, tuple)):
         return "", value
     if isinstance(value, types.FunctionType):
-        return _name(value), () if _is_torch(value) else _parts_of_function(value)
+        return _name(value), () if _goes_by_name(value) else _parts_of_function(value)
     if isinstance(value, types.CodeType):
         return value.co_code, [*value.co_names, *value.co_consts]
     if isinstance(value, functools.partial):
@@ -81,19 +90,26 @@ def _taken_apart(value):
         return _name(value), ()
     if isinstance(value, type):
         return _name(value), _parts_of_class(value)
-    try:  # as pickle does, but that it goes on with the parts
-        reduce = copyreg.dispatch_table.get(type(value))
-        reduced = value.__reduce_ex__(4) if reduce is None else reduce(value)
-    except (TypeError, AttributeError, RuntimeError, pickle.PicklingError) as error:
+    try:
+        reduced = _reduced(value)
+    except _IRREDUCIBLE as error:
+        if isinstance(value, torch.nn.Module):  # with torch.nn.utils.parametrize, none can pickle
+            return "", [type(value), vars(value)]
         raise TypeError(
             "cache_dir keeps features by what the module and preprocess are made of, and an object "
             f"of type {type(value).__name__} in them cannot be looked into ({error}). Take it out, "
             "or set cache_dir=None."
         ) from error
-    if isinstance(reduced, str):
-        return reduced, ()
+    if isinstance(reduced, str):  # functools.lru_cache has a function inside
+        return reduced, [getattr(value, "__wrapped__", None)]
     made, of, state, *items = *reduced, *[None] * (5 - len(reduced))
     return "", [type(value), made, of, state, *(list(part or ()) for part in items[:2])]
+
+
+def _reduced(value):
+    """As pickle does, but that it goes on with the parts."""
+    reduce = copyreg.dispatch_table.get(type(value))
+    return value.__reduce_ex__(4) if reduce is None else reduce(value)
 
 
 def _name(value):
@@ -101,21 +117,29 @@ def _name(value):
     return f"{getattr(value, '__module__', '')}.{name}"
 
 
-def _is_torch(value):
-    return (value.__module__ or "").partition(".")[0] == "torch"
+def _goes_by_name(value):
+    return (value.__module__ or "").partition(".")[0] in _KNOWN
 
 
 def _parts_of_function(function):
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     parts = [function.__code__, function.__defaults__, function.__kwdefaults__, cells]
+    parts.append(vars(function))
     for name in sorted(_names_read(function.__code__)):
-        value = function.__globals__.get(name)
-        named = isinstance(value, (types.FunctionType, type))
-        if named and value.__module__ != function.__module__:
-            parts += [name, _name(value)]
-        elif isinstance(value, _DATA) or callable(value):
-            parts += [name, value]
+        parts += [name, _used(function.__globals__.get(name), function.__module__)]
     return parts
+
+
+def _used(value, file):
+    """What code of a file uses: by its name if it is code of another file, else itself."""
+    if isinstance(value, (types.FunctionType, type)) and value.__module__ != file:
+        return _name(value)
+    if not isinstance(value, _PLAIN):
+        try:
+            _reduced(value)
+        except _IRREDUCIBLE:
+            return _name(type(value))
+    return value
 
 
 def _names_read(code):
@@ -129,11 +153,13 @@ def _parts_of_class(cls):
     parts = []
     for base in cls.__mro__:
         parts.append(_name(base))
-        if _is_torch(base) or base.__module__ == "builtins":
+        if _goes_by_name(base):
             continue
         for name, member in sorted(vars(base).items()):
             member = getattr(member, "__func__", getattr(member, "fget", member))
-            data = isinstance(member, _DATA) and not name.startswith("__")
-            if data or isinstance(member, types.FunctionType):
-                parts += [name, member]
+            if isinstance(member, functools.cached_property):  # it holds a lock, too
+                member = member.func
+            own = not (name.startswith("__") or isinstance(member, _PLUMBING))
+            if own or isinstance(member, types.FunctionType):
+                parts += [name, _used(member, base.__module__)]
     return parts

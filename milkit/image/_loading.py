@@ -10,11 +10,12 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from milkit.bags import BagArray
 from milkit.datasets._base import as_result
-from milkit.image._decode import bomb_warning, read_image, require_pillow
+from milkit.image._decode import bomb_warning, read_image, require_pillow, whole_images
 from milkit.image._findings import (
     bag_sizes,
     mention_copies,
     mention_proportions,
+    mention_unread,
     refuse_other_shapes,
     report_images,
 )
@@ -92,7 +93,8 @@ def load_image_bags(
     label : str, default=None
         Column with the label of each bag.
     group : str, default=None
-        Column with the group, such as the patient that several bags come from.
+        Column with the group, such as the patient that several bags come from. In csv files it
+        is read as text, too.
     covariates : sequence of str, default=()
         Columns with tabular data of each bag.
     root : str or path-like, default=None
@@ -145,9 +147,10 @@ def load_image_bags(
     ------
     ValueError
         With ``on_error="raise"`` if a file cannot be read or is truncated, has several pages,
-        floats or an unlikely number of pixels, if instances differ in size, an image lies in no
-        bag, a bag has no instance, no label or no row. The ``report`` of the exception lists
-        everything. In any case if there are no images, if a bag has two labels, or if no bag of
+        floats or an unlikely number of pixels, or is a link to nothing, if instances differ in
+        size, an image lies in no bag, a bag has no instance, no label or no row. The ``report`` of
+        the exception lists everything. In any case if there are no images, if a bag has two
+        labels, or if no bag of
         the table is among the images.
     FileNotFoundError
         If ``source`` or ``table`` does not exist.
@@ -161,7 +164,9 @@ def load_image_bags(
         same content, so that a patient's image may be in training and test data; bags of the
         table have no images; ``extract`` finds nothing on an image of a bag that has others;
         images are of unusual size or proportions, grey among coloured ones, use less than 12 of
-        16 bits, or are listed twice; a link leads in a circle.
+        16 bits, or are listed twice; a bag has images of formats that are not read beside those
+        that are; two folders have the same name but for spaces or accents; a link leads in a
+        circle.
 
     See Also
     --------
@@ -177,8 +182,8 @@ def load_image_bags(
     - Images are turned as their EXIF orientation says.
     - Hidden files, ``Thumbs.db`` and the like are passed over. Links are followed, but not in
       circles.
-    - Names of bags are compared without regard to spaces around them and to how accents are
-      encoded.
+    - Names of bags, labels and groups are compared without regard to spaces around them and to how
+      accents are encoded.
 
     Examples
     --------
@@ -227,6 +232,7 @@ def load_image_bags(
     if image_size is not None or extract is not None:
         mention_proportions(stock, decoded, report)
     mention_copies(stock, decoded, report)
+    mention_unread(stock, report)
     sizes = bag_sizes(stock, decoded, report)
     report.settle(on_error)
     return _result(source, stock, decoded, sizes, report, return_X_y)
@@ -251,7 +257,7 @@ def _read_all(images, image_size, color_mode, extract, n_jobs, verbose):
         from tqdm import tqdm
 
         decoded = tqdm(decoded, "load_image_bags, images", len(images), leave=False)
-    with warnings.catch_warnings():  # it becomes a problem that names the file
+    with warnings.catch_warnings(), whole_images():  # the warning becomes a problem
         warnings.simplefilter("ignore", bomb_warning())
         return list(decoded)
 

@@ -12,6 +12,11 @@ def refuse_other_dtype(dtype, where):
         )
 
 
+def looks_channels_last(shape):
+    """Whether images of this shape are (rows, columns, channels)."""
+    return len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4
+
+
 def in_unit_range(values):
     """Do all floats lie between 0 and 1? NaN does not; bytes are what they are."""
     return values.dtype == np.uint8 or bool(values.min() >= 0 and values.max() <= 1)

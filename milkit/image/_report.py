@@ -1,5 +1,6 @@
 """What is wrong with the files of a folder of images, gathered so that it is told at once."""
 
+import os
 import warnings
 
 __all__ = ["Report"]
@@ -19,6 +20,9 @@ _REMARKS = {
     "grey": "Images are grey among images in colour, and get three equal channels",
     "depth": "Images of 16 bits use few of them, and are nearly black after division by 257; "
     "save them with 8 bits, stretched all by the same factor",
+    "unread": "Files that may be images are passed over, because only png, jpg, tif and bmp are "
+    "read; convert them",
+    "merged": "Folders have the same name but for spaces or accents, and are one bag",
     "link": "Links to a folder above them are not followed",
     "repeated": "Images are listed several times for one bag, and are loaded once",
 }
@@ -71,6 +75,13 @@ def _warn(headline, rows):
 
 
 def _listed(rows):
-    lines = [f"\n  {path or bag!r}: {problem}" for path, bag, _, problem in rows[:_SHOWN]]
+    lines = [f"\n  {_where(path, bag)}: {problem}" for path, bag, _, problem in rows[:_SHOWN]]
     more = len(rows) - _SHOWN
     return "".join(lines) + (f"\n  ... and {more} more" if more > 0 else "")
+
+
+def _where(path, bag):
+    """The file, and its bag where the file does not lie in a folder of that name."""
+    if not path or not bag or f"{os.sep}{bag}{os.sep}" in path:
+        return repr(path or bag)
+    return f"{path!r} of {bag!r}"

@@ -14,6 +14,7 @@ from milkit.image._tables import (
     plain_values,
     read_table,
     require_columns,
+    tidied,
 )
 
 __all__ = ["Inventory", "take_stock"]
@@ -81,11 +82,11 @@ def take_stock(source, table, *, levels, path, bag, label, group, covariates, ro
         if list(levels) != ["bag"]:
             raise ValueError(f"levels={levels!r} is about folders, and source is a table.")
         what = _name_of_table(source)
-        frame = read_table(source, [path, bag])
         here = wanted if table is None else []
+        frame = read_table(source, _text_columns([path, bag], here))
         require_columns(frame, [("path", path), ("bag", bag), *here], what)
         names = bag_names(frame, bag, what)
-        known = bag_facts(frame, names, [column for _, column in here])
+        known = bag_facts(tidied(frame, here), names, [column for _, column in here])
         if root is None:
             root = "" if hasattr(source, "columns") else os.path.dirname(os.fspath(source))
         images, others = images_of_table(frame, path, names, os.fspath(root), report), {}
@@ -115,7 +116,17 @@ def _is_folder(source):
         raise FileNotFoundError(
             f"There is no folder or file {os.fspath(source)!r}; look at the path."
         )
+    if os.path.isfile(source) and os.fspath(source).lower().endswith(EXTENSIONS):
+        raise ValueError(
+            f"{os.fspath(source)!r} is an image; source must be the folder with the folders of the "
+            "bags, or a table with a row for each image."
+        )
     return os.path.isdir(source)
+
+
+def _text_columns(columns, wanted):
+    """Those that are read as text: groups, too, so that "007" and "7" are two patients."""
+    return [*columns, *(column for role, column in wanted if role == "group")]
 
 
 def _name_of_table(table):
@@ -170,15 +181,16 @@ def _no_images(what, others, report):
             f" {misplaced} images lie in no folder of a bag: make one folder for each, look at "
             "levels=, or pass a table with a row for each image."
         )
-    return f"{what} has no images to load ({', '.join(EXTENSIONS)}).{hint}"
+    return f"{what} has no images to load ({', '.join(EXTENSIONS)}).{hint}{report.summary()}"
 
 
 def _with_table(known, table, bag, wanted, bags, report):
     """Facts of folders, or of nothing, beside those of the table; only bags that have a row."""
-    frame = read_table(table, [bag])
+    frame = read_table(table, _text_columns([bag], wanted))
     what = _name_of_table(table)
     require_columns(frame, [("bag", bag), *wanted], what)
-    facts = bag_facts(frame, bag_names(frame, bag, what), [column for _, column in wanted])
+    names = bag_names(frame, bag, what)
+    facts = bag_facts(tidied(frame, wanted), names, [column for _, column in wanted])
     found = [name for name in bags if name in facts.index]
     if not found:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Tables beside images: which image belongs to which bag, and what is known of each bag."""
 
 import os
+import re
 
 import numpy as np
 
@@ -13,7 +14,10 @@ __all__ = [
     "plain_values",
     "read_table",
     "require_columns",
+    "tidied",
 ]
+
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 
 
 def read_table(table, text_columns):
@@ -22,11 +26,21 @@ def read_table(table, text_columns):
 
     if isinstance(table, pd.DataFrame):
         return table
+    if not isinstance(table, (str, os.PathLike)):
+        raise TypeError(
+            f"table must be a csv file or a DataFrame. Got {type(table).__name__} instead."
+        )
     table = os.fspath(table)
     if not os.path.isfile(table):
         raise FileNotFoundError(f"There is no file {table!r}; expected a csv file or a DataFrame.")
+    if table.lower().endswith(_SPREADSHEETS):
+        raise ValueError(f"{table!r} is no csv file; pass pandas.read_excel({table!r}).")
     try:
-        return pd.read_csv(table, dtype=dict.fromkeys(text_columns, str))
+        # The names by themselves, because pandas renames the second of two that are equal.
+        header = pd.read_csv(table, header=None, nrows=1, dtype=str, keep_default_na=False)
+        names = [name.strip() for name in header.iloc[0]]
+        dtype = {i: str for i, name in enumerate(names) if name in text_columns}
+        frame = pd.read_csv(table, header=0, names=range(len(names)), dtype=dtype)
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{table!r} is not encoded as UTF-8 ({error}). Save it as 'CSV UTF-8', or pass "
@@ -36,6 +50,13 @@ def read_table(table, text_columns):
         raise ValueError(f"{table!r} is no csv file: {error}") from error
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{table!r} is empty.") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(
+            f"{table!r} has more values in its rows than names in its first line, {names}, so that "
+            "it is not known which belong together. Give each column a name."
+            f"{_other_separator(names, ', decimal=' + repr(','))}"
+        )
+    return frame.set_axis(names, axis=1)
 
 
 def require_columns(table, columns, what):
@@ -43,10 +64,38 @@ def require_columns(table, columns, what):
     found = list(table.columns)
     for role, column in columns:
         if found.count(column) != 1:
+            if column in table.index.names:
+                hint = " The index has that name: pass table.reset_index()."
+            else:
+                hint = _other_separator(found)
             raise ValueError(
-                f"{what} has {'no' if column not in found else 'several'} columns {column!r} "
-                f"({role}); it has {found}."
+                f"{what} has {'several columns' if column in found else 'no column'} {column!r} "
+                f"({role}); it has {found}.{hint}"
             )
+
+
+def _other_separator(names, options=""):
+    """Advice where the only name of a column looks like several."""
+    separator = re.search("[;\t|]", str(names[0])) if len(names) == 1 else None
+    if separator is None:
+        return ""
+    sep = repr(separator[0])
+    return (
+        f" Its values seem to be separated by {sep}: pass pandas.read_csv(..., sep={sep}{options})."
+    )
+
+
+def tidied(table, wanted):
+    """Labels and groups without spaces around them; one of spaces alone is missing."""
+    import pandas as pd
+
+    table = table.copy(deep=False)
+    for role, column in wanted:
+        values = table[column].tolist()
+        if role != "covariates" and any(isinstance(value, str) for value in values):
+            values = [(same_text(v) or None) if isinstance(v, str) else v for v in values]
+            table[column] = pd.Series(values, index=table.index, dtype=object)
+    return table
 
 
 def bag_names(table, bag, what):
@@ -109,17 +158,17 @@ def images_of_table(table, path, names, root, report):
             report.add("unreadable", "", name, f"row {row} of the table names no file")
             continue
         file = os.path.join(root, os.fspath(value).strip())
-        if (file, name) in seen:
+        if (os.path.normpath(file), name) in seen:
             report.add("repeated", file, name, f"listed again in row {row}")
             continue
-        seen.add((file, name))
+        seen.add((os.path.normpath(file), name))
         images.append((file, name))
     return images
 
 
 def plain_values(column):
     """A column as an array; text as fixed-width text, where pandas gives objects."""
-    values = column.to_numpy()
+    values = column.infer_objects().to_numpy()
     if len(values) and all(isinstance(value, str) for value in values.tolist()):
         return np.array(values.tolist())
     return values

@@ -134,11 +134,11 @@ def train(
                 bag_loss, total = (losses / (n_bags * network.n_members)).tolist()
                 record.bag_loss_curve.append(bag_loss)
                 record.loss_curve.append(total)
-                _refuse_not_finite(total, "training loss", epoch)
+                _refuse_not_finite(total, "training loss", epoch, data)
                 monitored = total
                 if validation is not None:
                     monitored = mean_loss(network, loss, validation, settings.budget)
-                    _refuse_not_finite(monitored, "loss of the validation bags", epoch)
+                    _refuse_not_finite(monitored, "loss of the validation bags", epoch, data)
                     record.validation_scores.append(-monitored)
                 lower_rate(monitored)
                 done = stop(parameters)
@@ -150,16 +150,18 @@ def train(
             record.interrupted = True
         stop.restore(parameters)
         size = float(parameters.tensor.abs().sum())
-        _refuse_not_finite(size, "size of the weights", len(record.loss_curve) - 1)
+        _refuse_not_finite(size, "size of the weights", len(record.loss_curve) - 1, data)
         record.optimizer_state = _on_cpu(optimizer.state_dict())
     return record
 
 
-def _refuse_not_finite(value, what, epoch):
+def _refuse_not_finite(value, what, epoch, data):
     if not math.isfinite(value):
+        advice = "Put the features on one scale (InstanceTransformer(StandardScaler()))"
+        if data.packed.instances.ndim > 2:
+            advice = "Bring the pixels around zero (less their mean, divided by their deviation)"
         raise FloatingPointError(
-            f"The {what} is {value} in epoch {epoch + 1}. Put the features on one scale "
-            "(InstanceTransformer(StandardScaler())) or lower learning_rate_init."
+            f"The {what} is {value} in epoch {epoch + 1}. {advice} or lower learning_rate_init."
         )
 
 
