@@ -260,22 +260,12 @@ def block_means(X):
     return X.with_instances(blocks.mean(axis=(3, 5), dtype=np.float32).reshape(n, -1))
 
 
-def around_zero(X, train):
-    """Pixels with the mean 0 and the deviation 1 in each channel of the training cells."""
-    cells = X[train].compact().flat()[0]
-    center, scale = (f(cells, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
-    images = X.flat()[0] - center.astype(np.float32)
-    images /= scale.astype(np.float32)
-    return X.with_instances(images)
-
-
 def fitted(name, X, y, train, seed, epochs):
     """A fitted model of this name, and the bags that it reads."""
     bags = X
     pca = InstanceTransformer(PCA(N_DIRECTIONS, random_state=seed))
     reader = AttentionMILClassifier(random_state=seed, **READER)
     if name == NETWORK_NAME:
-        bags = around_zero(X, train)
         model = AttentionMILClassifier(random_state=seed, **{**NETWORK, **epochs})
     elif name == CODES_NAME:
         codes = ConvAutoencoderFeatures(random_state=seed, **{**CODES, **epochs})

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from milkit import AttentionMILClassifier, BagArray
 from milkit.exceptions import BagShapeError
-from milkit.neural._encoders import augment, make_encoder
+from milkit.neural._encoders import augment, channel_statistics, make_encoder
 from milkit.neural._layers import Dropout
 
 SMALL = {"hidden_layer_sizes": (6,), "attention_dim": 4, "max_iter": 2, "random_state": 0}
@@ -114,7 +114,9 @@ def test_a_shape_without_encoder_is_named(shape):
 @pytest.mark.parametrize("shape", [(3,), (1, 16, 16), (16, 8, 8)], ids=str)
 def test_the_seed_decides(shape):
     before = torch.get_rng_state()
-    first, second, other = (make(shape, 2, dropout=0.5, seed=s).state_dict() for s in (0, 0, 1))
+    first, second, other = (
+        dict(make(shape, 2, dropout=0.5, seed=s).named_parameters()) for s in (0, 0, 1)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     for key, value in first.items():
         assert torch.equal(value, second[key])
@@ -410,3 +412,39 @@ def test_augmentation_with_a_bag_in_pieces_repeats_itself(monkeypatch):
     pieces = [x for x in _Keeping.seen[True] if len(x) == 3]
     twice = [x for i, x in enumerate(pieces) if any(torch.equal(x, other) for other in pieces[:i])]
     assert len(twice) >= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32], ids=["bytes", "floats"])
+def test_channel_statistics_are_those_of_all_pixels(dtype):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(23, 3, 5, 4)).astype(dtype)
+    images[:, 1] = 7
+    mean, deviation = channel_statistics(images, chunk=4)
+    pixels = images.astype(float).transpose(1, 0, 2, 3).reshape(3, -1)
+    pixels /= 255 if dtype == np.uint8 else 1
+    np.testing.assert_allclose(mean, pixels.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(deviation[[0, 2]], pixels.std(axis=1)[[0, 2]], rtol=1e-12)
+    assert deviation[1] == 1
+
+
+def test_brightness_and_contrast_of_all_images_do_not_matter():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(3, 2, 16, 16)) for _ in range(8)]
+    stretch, shift = np.array([3.0, 0.5]).reshape(2, 1, 1), np.array([20.0, -7.0]).reshape(2, 1, 1)
+    Z = [bag * stretch + shift for bag in X]
+    scores = [
+        AttentionMILClassifier(**SMALL).fit(bags, [0, 1] * 4).decision_function(bags)
+        for bags in (X, Z)
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3, atol=1e-4)
+
+
+def test_only_bags_with_a_weight_say_what_is_bright():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(2, 1, 16, 16)) for _ in range(6)]
+    bright = [np.full((2, 1, 16, 16), 1000.0)] * 2
+    y, weight = [0, 1] * 4, [1] * 6 + [0] * 2
+    model = AttentionMILClassifier(**SMALL).fit(X + bright, y, sample_weight=weight)
+    mean, deviation = channel_statistics(np.concatenate(X))
+    np.testing.assert_allclose(model.network_.encoder.center.ravel(), mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.network_.encoder.scale.ravel(), deviation, rtol=1e-5)

@@ -17,6 +17,7 @@ from milkit.base import BagMixin
 from milkit.fusion._covariates import NO_COVARIATES, StandardCovariates
 from milkit.model_selection import grouped_train_test_split
 from milkit.neural._build import build_network, refuse_combination
+from milkit.neural._encoders import ConvEncoder
 from milkit.neural._instance_features import InstanceFeatures
 from milkit.neural._optimizer import SCHEDULES, SOLVERS
 from milkit.neural._packed import Budget
@@ -210,6 +211,8 @@ class BaseAttentionMIL(
             if first:
                 mean_size = float(np.average(bags.sizes, weights=weight))
                 network = build_network(self, bags.instance_shape, loss, seed, mean_size)
+                if isinstance(network.encoder, ConvEncoder):
+                    network.encoder.standardize(bags[used].flat()[0])
             network.to(device)
             parts = [used]
             if self.early_stopping and not partial:

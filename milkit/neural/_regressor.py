@@ -42,7 +42,9 @@ class AttentionMILRegressor(RegressorMixin, BaseAttentionMIL):
         (n_instances, ...) into (n_instances, any width). A module itself is copied, and the copy
         trained further. None picks by shape: a perceptron for vectors, the convolutions of [1]_
         for images (1 to 4 channels first, at least 16 × 16), those of [2]_ for feature maps (at
-        least 16 channels, at least 8 × 8). Images of bytes are divided by 255.
+        least 16 channels, at least 8 × 8). Both see each channel with its mean
+        and deviation over the training images taken out; a module of one's own sees floats as
+        they are, and bytes divided by 255.
     augmentation : {"rotate", "flip", "both"}, default=None
         In training, turn image instances by multiples of 90 degrees, mirror them, or both.
     auxiliary_decay : float in [0, 1), default=None
