@@ -1,7 +1,6 @@
-"""Pages that are made from data: the API from ``api/_names.py``, the rest from Markdown files."""
+"""Pages that are made from data: the API from ``api/_names.py``."""
 
 import inspect
-import re
 from importlib import import_module
 
 
@@ -87,24 +86,3 @@ class QuickstartFirst:
 
     def __call__(self, file):
         return "quickstart" not in file, file
-
-
-def markdown_to_rst(text):
-    """Plain Markdown (headings, lists, code, links) as reStructuredText."""
-    lines, previous = [], ""
-    for line in text.splitlines():
-        heading = re.match(r"(#+) (.*)", line)
-        if line.startswith("    ") and not previous:
-            lines += [".. code-block:: text", ""]
-        # A list needs an empty line before it.
-        if line.startswith("- ") and previous and not previous.startswith(("- ", "  ")):
-            lines.append("")
-        if heading:
-            title = heading[2].replace("`", "``")
-            lines += [title, "=-~^"[len(heading[1]) - 1] * len(title), ""]
-        else:
-            line = re.sub(r"`([^`]+)`", r"``\1``", line)
-            line = re.sub(r"\*\*([^*]+)\*\*", r"**\1**", line)
-            lines.append(re.sub(r"\[([^]]+)\]\((https?://[^)]+)\)", r"`\1 <\2>`__", line))
-        previous = line
-    return "\n".join(lines) + "\n"

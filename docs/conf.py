@@ -12,7 +12,7 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(DOCS / "api"), str(ROOT)]
 
 from _names import SECTIONS, full_names  # noqa: E402
-from _pages import api_index, markdown_to_rst, write_api_pages  # noqa: E402
+from _pages import api_index, write_api_pages  # noqa: E402
 from docutils import nodes  # noqa: E402
 from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 
@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "myst_parser",
 ]
 exclude_patterns = ["_build", "api/generated/backreferences"]
 templates_path = []
@@ -81,18 +82,10 @@ SKLEARN = "https://scikit-learn.org/stable/modules/generated/"
 
 
 def read_source(app, docname, source):
-    """Put in what is made from data."""
-    files = {
-        "api/index": ("{api}", DOCS / "api" / "_names.py"),
-        "changes/index": ("{changes}", ROOT / "CHANGELOG.md"),
-        "developing/contributing": ("{contributing}", ROOT / "CONTRIBUTING.md"),
-    }
-    if docname in files:
-        marker, path = files[docname]
-        app.env.note_dependency(str(path))
-        is_data = path.suffix == ".py"
-        text = api_index(SECTIONS) if is_data else markdown_to_rst(path.read_text(encoding="utf-8"))
-        source[0] = source[0].replace(marker, text)
+    """Put in the tables of the API, which are made from data."""
+    if docname == "api/index":
+        app.env.note_dependency(str(DOCS / "api" / "_names.py"))
+        source[0] = source[0].replace("{api}", api_index(SECTIONS))
 
 
 def find_reference(app, env, node, contnode):

@@ -31,9 +31,6 @@ API = load(DOCS / "api" / "_names.py")
 MADE = load(DOCS / "_pages.py")
 
 
-SETTINGS = {"report_level": 1, "halt_level": 1, "doctitle_xform": False}
-
-
 def name_of(path):
     return path.relative_to(DOCS).as_posix()
 
@@ -123,22 +120,6 @@ def test_page_of_a_function(pages):
 def test_index_lists_every_name():
     index = MADE.api_index(API.SECTIONS)
     assert re.findall(r"^   ~(\S+)$", index, re.MULTILINE) == API.full_names()
-
-
-@pytest.mark.parametrize("file", ["CHANGELOG.md", "CONTRIBUTING.md"])
-def test_markdown_becomes_restructuredtext(file):
-    from docutils.core import publish_doctree
-
-    source = (ROOT / file).read_text(encoding="utf-8")
-    text = MADE.markdown_to_rst(source)
-    tree = publish_doctree(text, settings_overrides=SETTINGS)
-    titles = [node.astext() for node in tree.findall() if node.tagname == "title"]
-    assert titles == [
-        line.lstrip("# ").replace("`", "") for line in re.findall(r"^#+ .*", source, re.M)
-    ]
-    items = sum(node.tagname == "list_item" for node in tree.findall())
-    assert items == len(re.findall(r"^- ", source, re.MULTILINE))
-    assert not re.search(r"^#|(?<!`)`(?!`)\w+`(?!`)|\]\(", text, re.MULTILINE)
 
 
 def test_included_code_is_found():

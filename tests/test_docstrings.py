@@ -26,6 +26,9 @@ EXCEPTIONS = {
 WITHOUT_REFERENCES = {"InstanceTransformer"}
 # Functions whose method is somebody's.
 WITH_REFERENCES = {
+    "milkit.inspection.deletion_curve",
+    "milkit.inspection.insertion_curve",
+    "milkit.inspection.instance_occlusion",
     "milkit.kernels.set_kernel",
     "milkit.kernels.statistic_kernel",
     "milkit.metrics.bootstrap_interval",

@@ -48,9 +48,36 @@ SECTIONS = [
     },
     {
         "title": "Which instances decided",
-        "text": "Instance outputs of the estimator inside pipelines, searches and wrappers.",
+        "text": "Instance outputs of the estimator inside pipelines and searches, ways to "
+        "check them, and pictures and pages of them.",
         "names": {
-            "milkit.inspection": ["score_instances", "predict_instances", "attention_weights"]
+            "milkit.inspection": [
+                "score_instances",
+                "predict_instances",
+                "attention_weights",
+                "instance_occlusion",
+                "deletion_curve",
+                "insertion_curve",
+                "InstanceScoreDisplay",
+                "TopInstancesDisplay",
+                "BoxOverlayDisplay",
+                "AttentionMapDisplay",
+                "patient_report",
+                "PatientReport",
+            ]
+        },
+        "guides": {
+            "score_instances": "/guide/inspection",
+            "attention_weights": "/guide/inspection",
+            "instance_occlusion": "/guide/inspection",
+            "deletion_curve": "/guide/inspection",
+            "insertion_curve": "/guide/inspection",
+            "InstanceScoreDisplay": "/guide/displays",
+            "TopInstancesDisplay": "/guide/displays",
+            "BoxOverlayDisplay": "/guide/displays",
+            "AttentionMapDisplay": "/guide/displays",
+            "patient_report": "/guide/displays",
+            "PatientReport": "/guide/displays",
         },
     },
     {

@@ -13,6 +13,14 @@ def is_picture(shape):
     return len(shape) == 2 or (len(shape) == 3 and shape[0] in _CHANNELS)
 
 
+def channels_first(pictures):
+    """Pictures of shape (n, height, width[, channels]) with their channels in front."""
+    shape = pictures.shape[1:]
+    if not is_picture(shape) and is_picture(shape[::-1]):
+        return np.moveaxis(pictures, -1, 1)
+    return pictures
+
+
 def as_pictures(instances):
     """RGB pictures of instances.
 

@@ -15,6 +15,16 @@ def as_bags(X):
     return X if isinstance(X, BagArray) else as_bag_array(X, covariates=columns_beside_bags(X))
 
 
+def instance_column(bags, name, what):
+    """A column of instance data by its name, which is what ``what`` says."""
+    if name not in bags.instance_data:
+        raise ValueError(
+            f"{what} is {name!r}, the name of an instance_data column, but X has "
+            f"{sorted(bags.instance_data) or 'none'}."
+        )
+    return bags.instance_data[name]
+
+
 def instance_values(estimator, X, kind="evidence"):
     """Evidence or attention of each instance, one column for each class.
 

@@ -1,0 +1,1 @@
+"""The parts of the page of one patient; see ``_patient_report.py``."""

@@ -1,0 +1,299 @@
+"""The parts of a report: prediction, covariates, instances, the curve, and what they mean."""
+
+import numpy as np
+
+from milkit.inspection._report._chart import evidence_bar, evidence_curve, share_bar
+from milkit.inspection._report._markup import element, isolated, join
+from milkit.inspection._report._numbers import counted, formatter, plain, probability
+
+__all__ = ["covariate_part", "curve_part", "instance_part", "prediction_part", "shown_rows"]
+
+_WHAT = {"probability": "Probability", "votes": "Share of votes", "decision": "Decision value"}
+
+
+def prediction_part(prediction, bag, level, note):
+    """The answer, a table with every class, and how sure the model is."""
+    values = prediction.values[bag]
+    members = None if prediction.members is None else prediction.members[:, bag]
+    label, text = prediction.labels[bag], _printer(prediction, values, members)
+    what = _WHAT.get(prediction.kind)
+    k = 0 if len(values) == 1 else prediction.classes.tolist().index(label)
+    spread = ""
+    shown = None if prediction.kind == "votes" else members  # votes have no range
+    if shown is not None:
+        spread = f" (members {_range(members[:, k].min(), members[:, k].max(), text)})"
+    if prediction.kind == "number":
+        answer = element("strong", text(values[0])), spread and element("span", spread.strip(" ()"))
+    elif prediction.kind == "label":
+        answer = (element("strong", isolated(label)),)
+    else:
+        detail = element("span", f"{what} {text(values[k])}{spread}")
+        answer = element("strong", isolated(label)), detail
+    content = [
+        element("h" + level, "Prediction"),
+        element("p", "Predicted", *answer, class_="answer"),
+        _table_of_outputs(prediction, values, shown, label, text),
+        _own_threshold(prediction, values, label),
+        element("p", _spread(prediction, members, label, text)),
+        note and element("p", note, class_="note small"),
+    ]
+    return element("section", *content, class_="part")
+
+
+def _printer(prediction, values, members):
+    if prediction.kind in ("probability", "votes", "label"):
+        return probability
+    every = values if members is None else np.r_[values, members.ravel()]
+    return formatter(every, signed=prediction.kind == "decision")
+
+
+def _table_of_outputs(prediction, values, members, label, text):
+    if prediction.kind in ("number", "label"):
+        return None
+    classes = prediction.classes
+    share = prediction.kind in ("probability", "votes")
+    what = _WHAT[prediction.kind]
+    head = [element("th", "Class", scope="col"), element("th", what, scope="col")]
+    if members is not None:
+        head += [element("th", "Members", scope="col")]
+    rows = []
+    for k, name in enumerate(classes if len(values) > 1 else classes[1:]):
+        low, high = (None, None) if members is None else (members[:, k].min(), members[:, k].max())
+        bar = share_bar(values[k], low, high) if share else None
+        cells = [
+            element("th", isolated(name), scope="row"),
+            element("td", element("span", text(values[k]), class_="value"), bar),
+        ]
+        if members is not None:
+            deviation = members[:, k].std()
+            cells.append(
+                element("td", f"{_range(low, high, text)} (SD {text(deviation).lstrip('+')})")
+            )
+        rows.append(element("tr", *cells, class_="chosen" if name == label else None))
+    caption = f"{what} of each class"
+    if members is not None:
+        caption += "; range and standard deviation (SD) over the members"
+    if len(values) == 1:
+        caption = join("Above zero means ", isolated(classes[1]), ", below ", isolated(classes[0]))
+    elif prediction.kind == "decision":
+        caption = "Decision value of each class; the largest decides"
+    return element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", *head)),
+        element("tbody", *rows),
+        class_="numbers classes",
+    )
+
+
+def _range(low, high, text):
+    return text(low) if text(low) == text(high) else f"{text(low)} to {text(high)}"
+
+
+def _own_threshold(prediction, values, label):
+    """A word where the label is not what the numbers say, as with a threshold of its own."""
+    if prediction.kind == "number":
+        return None
+    if prediction.classes[_largest(values)] == label:
+        return None
+    text = (
+        "The model predicts another class than the one with the largest number: it decides with a "
+        "threshold or a rule of its own."
+    )
+    return element("p", text)
+
+
+def _spread(prediction, members, label, text):
+    if members is None:
+        return (
+            "How sure: this is one model, so that no spread is known. Its number does not tell how "
+            "far another model, fitted on other patients, would differ."
+        )
+    n = len(members)
+    if prediction.kind == "number":
+        low, high, deviation = members.min(), members.max(), members.std()
+        return (
+            f"How sure: the {n} {prediction.source} say {_range(low, high, text)}, with a "
+            f"standard deviation of {text(deviation)}. This shows how far they disagree, and is no "
+            "confidence interval."
+        )
+    agree = sum(prediction.classes[_largest(one)] == label for one in members)
+    return join(
+        f"How sure: {agree} of {n} {prediction.source} say ",
+        isolated(label),
+        ".",
+        prediction.kind != "votes"
+        and " The range shows how far they disagree, and is no confidence interval.",
+    )
+
+
+def _largest(values):
+    """The class that numbers speak for."""
+    return int(values[0] > 0) if len(values) == 1 else int(np.argmax(values))
+
+
+def covariate_part(covariates, level, n_reference):
+    """A table of (name, value, place) with None for a value that is missing."""
+    heading = element("h" + level, "Clinical data")
+    if not covariates:
+        text = element("p", "No covariates are attached to it.", class_="note")
+        return element("section", heading, text, class_="part")
+    head = ["Covariate", "Value"]
+    if n_reference:
+        head.append(f"Among {counted(n_reference, 'bag')}")
+    rows = []
+    for name, value, place in covariates:
+        if value is None:
+            shown = element("td", "missing", class_="missing")
+        else:
+            shown = element("td", isolated(value))
+        there = element("td", place) if n_reference else None
+        rows.append(element("tr", element("th", isolated(name), scope="row"), shown, there))
+    table = element(
+        "table",
+        element("caption", "What is known besides; the model need not use it"),
+        element("thead", element("tr", *(element("th", h, scope="col") for h in head))),
+        element("tbody", *rows),
+        class_="numbers covariates",
+    )
+    return element("section", heading, table, class_="part")
+
+
+def shown_rows(order, n_instances):
+    """Ranks of the instances with the highest and with the lowest evidence, none in both."""
+    n = len(order)
+    highest = min(n_instances, (n + 1) // 2)
+    lowest = min(n - highest, n_instances)
+    return np.arange(highest), np.arange(n - lowest, n)[::-1]
+
+
+def instance_part(found, level):
+    """Two tables: the instances with the highest evidence, and those with the lowest.
+
+    Parameters
+    ----------
+    found : dict
+        ``values`` (n_i,), ``order``, ``attention``, ``noun``, ``towards``, ``texts`` of the lines
+        in front of the tables, and for each instance that is shown ``pictures``, ``origins`` and
+        ``features``.
+    level : str
+
+    Returns
+    -------
+    html : Markup
+    """
+    noun, order = found["noun"], found["order"]
+    heading = element("h" + level, f"{noun.capitalize()}s that moved the prediction")
+    lines = [element("p", line) for line in found["texts"]]
+    if not len(order):
+        return element("section", heading, *lines, class_="part")
+    below = str(int(level) + 1)
+    tables = []
+    ends = shown_rows(order, found["n_instances"])
+    for ranks, title in zip(ends, ("Highest evidence", "Lowest evidence"), strict=True):
+        if len(ranks):
+            table = _table_of_instances(found, ranks, title)
+            tables.append(element("div", element("h" + below, title), table))
+    pair = element("div", *tables, class_="pair")
+    return element("section", heading, *lines, pair, class_="part")
+
+
+def _table_of_instances(found, ranks, title):
+    values, order, noun = found["values"], found["order"], found["noun"]
+    number = formatter(values[order])
+    percent = None if found["attention"] is None else 100 * found["attention"]
+    share = None if percent is None else formatter(percent, signed=False)
+    low, high = min(values[order[-1]], 0.0), max(values[order[0]], 0.0)
+    pictures, features = found["pictures"], found["features"]
+    head = [
+        element("th", "Rank", scope="col", class_="rank"),
+        element("th", noun.capitalize(), scope="col"),
+        element("th", "Evidence", scope="col", class_="evidence"),
+        features and element("th", "Unusual features", scope="col", class_="features"),
+        share and element("th", "Attention, %", scope="col", class_="weight"),
+    ]
+    rows = []
+    for rank in ranks:
+        i = int(order[rank])
+        origin = found["origins"].get(i)
+        written = number(values[i])
+        alt = f"{noun.capitalize()} {i}, evidence {written}" + (f", {origin}" if origin else "")
+        evidence = element("span", written, class_="value")
+        picture = pictures and _image(pictures[i], alt)
+        text = element("div", str(i), origin and element("div", isolated(origin), class_="small"))
+        rows.append(
+            element(
+                "tr",
+                element("th", f"{rank + 1:,}", scope="row"),
+                element("td", element("div", picture, text, class_="cell")),
+                element("td", evidence, evidence_bar(values[i], low, high)),
+                features and element("td", _features(features[i]), class_="small"),
+                share and element("td", share(percent[i])),
+            )
+        )
+    caption = join(
+        f"{title} for ",
+        isolated(found["towards"]),
+        f": ranks {ranks.min() + 1:,} to {ranks.max() + 1:,} of {len(order):,}",
+    )
+    return element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", *head)),
+        element("tbody", *rows),
+        class_="instances",
+    )
+
+
+def _image(picture, alt):
+    uri, (width, height) = picture
+    small = "pixels" if max(width, height) < 80 else None
+    return element("img", src=uri, alt=alt, width=width, height=height, class_=small)
+
+
+def _features(features):
+    if not features:
+        return "none"
+    lines = []
+    for name, value, deviation in features:
+        text = f": {plain(value)}" if np.isfinite(value) else ": missing"
+        if deviation is not None:
+            text += f" ({_one_decimal(deviation)} SD)"
+        lines.append(element("div", isolated(name), text))
+    return join(*lines)
+
+
+def _one_decimal(deviation):
+    return f"{deviation:+.1f}".replace("-", "\u2212")
+
+
+def curve_part(found, level, identifier):
+    """The curve of all instances, where there is more than one."""
+    order, noun = found["order"], found["noun"]
+    if len(order) < 2:
+        return None
+    heading = element("h" + level, f"Evidence of all {noun}s")
+    curve = evidence_curve(found["values"][order], noun, found["towards"], identifier)
+    return element("section", heading, curve, class_="part")
+
+
+def summary_part(rows, noun):
+    """The bags of one patient in a table, with links to their sections."""
+    head = ["Bag", "Prediction", f"{noun.capitalize()}s"]
+    body = [
+        element(
+            "tr",
+            element("th", element("a", isolated(name), href=f"#{identifier}"), scope="row"),
+            element("td", isolated(prediction)),
+            element("td", f"{n:,}"),
+        )
+        for name, identifier, prediction, n in rows
+    ]
+    table = element(
+        "table",
+        element("caption", f"{counted(len(rows), 'bag')}, each with a section below"),
+        element("thead", element("tr", *(element("th", h, scope="col") for h in head))),
+        element("tbody", *body),
+        class_="numbers",
+    )
+    return element("nav", table, aria_label="Bags")
