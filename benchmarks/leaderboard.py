@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -48,16 +47,47 @@ def folds_of(y, n_folds, seed):
 
 
 def settings_of(name):
-    """A short name for what a model is: other settings are another cell."""
-    text = re.sub(" at 0x[0-9a-f]+", "", repr(MODELS[name].make(1, 0).get_params()))
+    """A short name for what a model is, with all parameters: other settings are another cell."""
+    text = re.sub(" at 0x[0-9a-f]+", "", "".join(parts_of(MODELS[name].make(1, 0))))
     return hashlib.sha1(text.encode()).hexdigest()[:10]
+
+
+def parts_of(value):
+    """Every parameter of an estimator, of those inside it and of candidates in lists."""
+    if hasattr(value, "get_params"):
+        yield type(value).__name__
+        for name, inner in sorted(value.get_params(deep=False).items()):
+            yield name
+            yield from parts_of(inner)
+    elif isinstance(value, (list, tuple, dict)):
+        for inner in value.items() if isinstance(value, dict) else value:
+            yield from parts_of(inner)
+    else:
+        yield repr(vars(value)) if isinstance(value, StratifiedKFold) else repr(value)
 
 
 def known_rows(path):
     if not path or not Path(path).exists():
         return []
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    rows = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # written when the run was killed; that fold is run again
+            continue
+    return rows
+
+
+def append_row(path, row):
+    """Write a row on a line of its own, also behind a line that was not finished."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            whole = file.read(1) == b"\n"
+        else:
+            whole = True
+        file.write(("" if whole else "\n").encode() + json.dumps(row).encode() + b"\n")
 
 
 def count_lines(path):
@@ -77,7 +107,6 @@ def run_cell(data, dataset, name, todo, n_folds, seconds, path):
     torch.set_num_threads(1)
     model = MODELS[name]
     X, y = read_set(Path(data), dataset, model.pixels)
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     settings = settings_of(name)
     n_features = X.n_features if len(X.instance_shape) == 1 else 0
     rows = []
@@ -87,16 +116,30 @@ def run_cell(data, dataset, name, todo, n_folds, seconds, path):
                 break
             train, test = folds_of(y, n_folds, seed)[fold]
             row = {"set": dataset, "model": name, "settings": settings, "seed": seed, "fold": fold}
+            held = restart_peak()
+            start = time.process_time()
             row |= one_fold(model.make(n_features, 1000 * seed + fold), X, y, train, test)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            row["megabytes"] = max(peak - held, 0) / 1024
-            seconds -= row["seconds"]
+            row["megabytes"] = None if held is None else memory("VmHWM") - held
+            seconds -= time.process_time() - start
             rows.append(row)
             if path:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                with Path(path).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                append_row(path, row)
     return rows
+
+
+def restart_peak():
+    """Let the peak of this process begin at what it holds now, in MB; None where Linux cannot."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return memory("VmRSS")
+
+
+def memory(what):
+    """A line of this process's status, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
 
 
 def one_fold(estimator, X, y, train, test):
@@ -114,9 +157,19 @@ def one_fold(estimator, X, y, train, test):
     if scores.ndim == 2 and scores.shape[1] == 2:
         scores = scores[:, 1]
     unconverged = sum(issubclass(w.category, ConvergenceWarning) for w in caught)
-    row = {"labels": labels.tolist(), "scores": np.round(scores, 6).tolist()}
-    row["probabilities"] = np.round(probabilities, 6).tolist() if probable else None
+    row = {"labels": labels.tolist(), "scores": six_digits(scores)}
+    row["probabilities"] = six_digits(probabilities) if probable else None
+    row["chosen"] = getattr(estimator, "best_index_", None)
+    if row["chosen"] is not None:
+        row["chosen"] = int(row["chosen"])
     return row | {"seconds": seconds, "unconverged": unconverged}
+
+
+def six_digits(values):
+    """Six significant digits: small probabilities must not become 0."""
+    values = np.asarray(values, dtype=np.float64)
+    rounded = [float(f"{value:.6g}") for value in values.ravel()]
+    return np.reshape(rounded, values.shape).tolist()
 
 
 # -- all of them -----------------------------------------------------------------------------
@@ -130,12 +183,12 @@ def cells_of(args, rows):
         found.setdefault(key, {})[row["seed"], row["fold"]] = row
     cells = []
     for name in args.models:
-        for dataset in [known for known in args.sets if known in MODELS[name].only]:
+        for dataset in args.sets:
             n_folds, seeds = protocol(name, args.seeds)
             done = found.get((dataset, name, settings_of(name)), {})
             wanted = [(seed, fold) for seed in seeds for fold in range(n_folds)]
             rows = {key: done[key] for key in wanted if key in done}
-            cells.append(Cell(dataset, name, MODELS[name].kind, n_folds, seeds, rows))
+            cells.append(Cell(dataset, name, MODELS[name], n_folds, seeds, rows))
     return cells
 
 
@@ -145,7 +198,7 @@ def compute(args, cells):
     for cell in cells:
         todo = [key for key in cell.wanted if key not in cell.rows]
         left = args.budget - sum(row["seconds"] for row in cell.rows.values())
-        if todo and left > 0:
+        if todo and left > 0 and cell.dataset in MODELS[cell.model].only:
             calls.append((args.data, cell.dataset, cell.model, todo, cell.n_folds, left))
     n_waiting = sum(len(call[3]) for call in calls)
     rows = []
@@ -153,15 +206,18 @@ def compute(args, cells):
     bar = tqdm(total=n_waiting, desc="folds", disable=None)
     before = count_lines(args.results)
     with pool, bar:
-        futures = [pool.submit(run_cell, *call, args.results) for call in calls]
+        futures = {pool.submit(run_cell, *call, args.results): call[1:3] for call in calls}
         waiting = set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=5)
             for future in done:
-                rows += future.result()
+                if future.exception() is None:
+                    rows += future.result()
+                else:  # the others go on; its folds that are done count, and it is said
+                    tqdm.write(f"{futures[future]} failed: {future.exception()!r}")
             bar.n = count_lines(args.results) - before if args.results else len(rows)
             bar.refresh()
-    return rows
+    return known_rows(args.results) if args.results else rows
 
 
 def main():

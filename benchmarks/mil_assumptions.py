@@ -2,8 +2,8 @@
 
 Three small data sets of milkit.datasets, after Raff and Holt (NeurIPS 2023, arXiv:2310.17867), have
 a shortcut in the training bags that is turned round in the test bags; their docstrings say how.
-Estimators with default parameters behind a StandardScaler, 500 training and 500 test bags, several
-seeds. At chance the AUC of 500 bags has a standard error of 0.026, so 0.05 is taken for clear:
+Estimators behind a StandardScaler, 500 training and 500 test bags, several seeds. ClinicalFusion is
+its estimator where there are no covariates, and is not listed. At chance the AUC of 500 bags has a standard error of 0.026, so 0.05 is taken for clear:
 "pass" is a test AUC above 0.55 with every seed, "fail" one below 0.45 with every seed, and "?" is
 anything else.
 Run: python benchmarks/mil_assumptions.py --seeds 0 1 2 3 4 --jobs 2 --write docs/mil_assumptions.md
@@ -81,6 +81,7 @@ MODELS = {
     ],
     "InstanceVotingClassifier of ExtraTrees, mean": votes("mean"),
     "InstanceVotingClassifier of ExtraTrees, max": votes("max"),
+    "InstanceVotingClassifier, default": lambda seed: [InstanceVotingClassifier(random_state=seed)],
     "SelfTrainingMILClassifier": lambda seed: [SelfTrainingMILClassifier(random_state=seed)],
     **{f"AttentionMILClassifier, {name}": network(params) for name, params in NETWORKS.items()},
     "SetKernel, SVC": lambda seed: [SetKernel(), SVC(kernel="precomputed")],
@@ -171,7 +172,7 @@ def page(args, areas):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--write", help="file for the table, in place of the screen")
