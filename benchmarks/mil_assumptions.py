@@ -3,9 +3,9 @@
 Three small data sets of milkit.datasets, after Raff and Holt (NeurIPS 2023, arXiv:2310.17867), have
 a shortcut in the training bags that is turned round in the test bags; their docstrings say how.
 Estimators behind a StandardScaler, 500 training and 500 test bags, several seeds. ClinicalFusion is
-its estimator where there are no covariates, and is not listed. At chance the AUC of 500 bags has a standard error of 0.026, so 0.05 is taken for clear:
-"pass" is a test AUC above 0.55 with every seed, "fail" one below 0.45 with every seed, and "?" is
-anything else.
+its estimator where there are no covariates, and is not listed. At chance the AUC of 500 bags has a
+standard error of 0.026, so 0.05 is taken for clear: "pass" is a test AUC above 0.55 with every
+seed, "fail" one below 0.45 with every seed, and "?" is anything else.
 Run: python benchmarks/mil_assumptions.py --seeds 0 1 2 3 4 --jobs 2 --write docs/mil_assumptions.md
 """
 

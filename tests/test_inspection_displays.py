@@ -161,7 +161,7 @@ def test_ends_of_long_names_are_kept():
         (99.96, "100"),
         (0.0012, "0.00120"),
         (0.00099999, "0.00100"),
-        (-2.5, "-2.50"),
+        (-2.5, "\N{MINUS SIGN}2.50"),
     ],
 )
 def test_three_digits(value, text):
@@ -460,9 +460,9 @@ def test_boxes_and_their_scale(bags, images):
 
 def test_the_image_asked_for(bags, images):
     numbers = np.unique(bags[[4]].instance_data["image"])
-    for number in numbers:
-        shown = BoxOverlayDisplay.from_estimator(Given(), bags, images, index=4, image=number)
-        assert shown.image[0, 0, 0] == 8 * number
+    for k in numbers:
+        shown = BoxOverlayDisplay.from_estimator(Given(), bags, images, index=4, image=k)
+        assert shown.image[0, 0, 0] == 8 * k
         assert set(shown.images_) == set(numbers)
     with pytest.raises(ValueError, match=r"Bag 4 \('slide-04'\) has no image 0; it has \[\d+"):
         BoxOverlayDisplay.from_estimator(Given(), bags, images, index=4, image=0)
@@ -725,6 +725,9 @@ def test_attention_is_compared_with_the_mean_of_the_bag(model, bags):
         expected = weights[tile["bag"]][tile["instance"]] * bags.sizes[tile["bag"]]
         assert tile["value"] == pytest.approx(expected, rel=1e-4)
     predicted = TopInstancesDisplay.from_estimator(model, bags, kind="attention", k=4)
+    (head,) = [text for text in texts(predicted.figure_) if "most attention" in text]
+    assert "classes as predicted" in head
+    assert not any("as predicted" in text for text in texts(shown.figure_))
     labels = model.predict(bags)
     assert all(labels[tile["bag"]] == tile["row"] for tile in predicted.tiles)
 
@@ -837,7 +840,7 @@ def test_galleries_that_cannot_be_made(options, message, bags):
 
 def test_tiles_that_do_not_fit():
     tile = {"row": 0, "value": 1.0, "bag": 0, "instance": 0, "title": "", "witness": 0, "note": ""}
-    with pytest.raises(ValueError, match="one name for each of the 4 features. Got 1"):
+    with pytest.raises(ValueError, match="one name for each of the 4 features"):
         TopInstancesDisplay([tile], np.ones((1, 4)), ["a"], feature_names=["x"])
     with pytest.raises(ValueError, match=r"Rows of tiles must be from 0 to 0, .* Got \[2\]"):
         TopInstancesDisplay([{**tile, "row": 2}], np.ones((1, 4)), ["a"])

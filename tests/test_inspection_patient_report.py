@@ -268,6 +268,19 @@ def test_a_list_reports_the_mean(cohort):
     assert "all but one were" in words
 
 
+def test_ties_are_told(cohort):
+    """Votes of models whose outputs have different units."""
+    X, y = cohort
+    model = MISVM().fit(X, y)
+    for other, tie in [(network().fit(X, y[::-1]), True), (network().fit(X, y), False)]:
+        other.predict = lambda X, tie=tie: np.where(
+            (model.predict(X) == "ill") ^ tie, "ill", "healthy"
+        )
+        words = check(patient_report([model, other], X, 5)).words
+        assert ("is a tie" in words) == tie
+        assert f"{1 if tie else 2} of 2 models of the list say" in words
+
+
 def test_own_threshold_is_told(cohort):
     X, y = cohort
     rows = make_pipeline(BagStatistics(), LogisticRegression())

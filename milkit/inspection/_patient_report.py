@@ -98,8 +98,9 @@ def patient_report(
         A classifier or regressor, in any nesting of pipelines, searches and wrappers. Members
         are those of a list, such as ``cross_validate(..., return_estimator=True)["estimator"]``,
         of CalibratedClassifierCV, VotingClassifier, VotingRegressor and of networks with
-        ``n_estimators`` above 1. Of a list the mean is reported. If the list comes from
-        cross-validation, all its models but one have seen this patient.
+        ``n_estimators`` above 1. Of a list the mean is reported, also of the evidence, so that all
+        should count in the same units. If the list comes from cross-validation, all its models
+        but one have seen this patient.
     X : container of n_bags bags
         Any form that :func:`milkit.utils.validation.as_bag_array` takes. Covariates, groups,
         names and ``instance_data["image"]`` of a BagArray are shown; in a DataFrame the columns

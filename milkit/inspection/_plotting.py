@@ -229,13 +229,12 @@ def draw_image(ax, image, extent=None, **options):
 
 
 def number(value, sign=""):
-    """Three digits, without an exponent where that is short."""
+    """Three digits, without an exponent where that is short, and a minus as on axes."""
     size = abs(float(f"{value:.2e}"))  # what is rounded up to 1 has fewer decimals
     if size == 0:
         return "0"
-    if not 1e-3 <= size < 1e5:
-        return f"{value:{sign}.1e}"
-    return f"{value:{sign}.{max(0, 2 - int(np.floor(np.log10(size))))}f}"
+    kind = ".1e" if not 1e-3 <= size < 1e5 else f".{max(0, 2 - int(np.floor(np.log10(size))))}f"
+    return f"{value:{sign}{kind}}".replace("-", "\N{MINUS SIGN}")
 
 
 def count(n, what):

@@ -44,6 +44,8 @@ class TopInstancesDisplay:
         What the values are.
     feature_names : array-like of str, shape (n_features,), default=None
         What the features are called.
+    caption : str, default=""
+        A line beneath the title of a new figure.
 
     Attributes
     ----------
@@ -85,7 +87,9 @@ class TopInstancesDisplay:
     (2, 3)
     """
 
-    def __init__(self, tiles, contents, classes, *, kind="evidence", feature_names=None):
+    def __init__(
+        self, tiles, contents, classes, *, kind="evidence", feature_names=None, caption=""
+    ):
         check_kind(kind)
         self.tiles = list(tiles)
         self.contents = np.asarray(contents)
@@ -99,6 +103,7 @@ class TopInstancesDisplay:
         if feature_names is None and self.contents.ndim == 2:
             feature_names = [f"x{j}" for j in range(self.contents.shape[1])]
         self.feature_names = feature_names
+        self.caption = caption
         if self.contents.ndim == 2 and len(feature_names) != self.contents.shape[1]:
             raise ValueError(
                 f"feature_names must have one name for each of the {self.contents.shape[1]} "
@@ -229,6 +234,7 @@ class TopInstancesDisplay:
             classes[columns],
             kind=kind,
             feature_names=contents.feature_names,
+            caption="classes as predicted" if kind == "attention" and y is None else "",
         )
         return display.plot(ax, max_features=max_features)
 
@@ -303,7 +309,7 @@ class TopInstancesDisplay:
             "the highest evidence for" if self.kind == "evidence" else "most attention in bags of"
         )
         text = f"Instances with {what} each class"
-        notes = []
+        notes = [plain(self.caption, 80)] if self.caption else []
         if self.kind == "attention":
             notes.append("1× is the mean of the bag")
         if self.contents.ndim == 2:
@@ -314,7 +320,7 @@ class TopInstancesDisplay:
             notes.append("frame: known witness")
         if notes:
             text += "\n" + "; ".join(notes)
-        self.figure_.suptitle(text, fontsize="medium")
+        self.figure_.suptitle(text, fontsize="medium", parse_math=False)
 
     def _describe_tile(self, ax, tile):
         evidence = self.kind == "evidence"

@@ -34,7 +34,7 @@ def prediction_part(prediction, bag, level, note):
         element("p", "Predicted", *answer, class_="answer"),
         _table_of_outputs(prediction, values, shown, label, text),
         _own_threshold(prediction, values, label),
-        element("p", _spread(prediction, members, label, text)),
+        element("p", _spread(prediction, values, members, label, text)),
         note and element("p", note, class_="note small"),
     ]
     return element("section", *content, class_="part")
@@ -103,7 +103,7 @@ def _own_threshold(prediction, values, label):
     return element("p", text)
 
 
-def _spread(prediction, members, label, text):
+def _spread(prediction, values, members, label, text):
     if members is None:
         return (
             "How sure: this is one model, so that no spread is known. Its number does not tell how "
@@ -118,10 +118,12 @@ def _spread(prediction, members, label, text):
             "confidence interval."
         )
     agree = sum(prediction.classes[_largest(one)] == label for one in members)
+    tie = prediction.kind == "votes" and int(np.sum(values == values.max())) > 1
     return join(
         f"How sure: {agree} of {n} {prediction.source} say ",
         isolated(label),
         ".",
+        tie and " That is a tie, which goes to the class that comes first in the table.",
         prediction.kind != "votes"
         and " The range shows how far they disagree, and is no confidence interval.",
     )
