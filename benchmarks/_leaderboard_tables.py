@@ -178,7 +178,7 @@ def page(cells, labels, folds_of, args):
     found = {}
     for dataset in args.sets:
         here = [cell for cell in cells if cell.dataset == dataset]
-        parts.append(f"## {dataset}\n")
+        parts.append(f"## {dataset.replace('_', ' ')}\n")
         parts.append(set_table(here, labels[dataset], folds_of, found))
     ranks = rank_table(found, args.sets, args.models)
     targets = target_table(found, args.sets)
@@ -217,6 +217,9 @@ choice* chooses is chosen without the test fold. Intervals treat the fitted mode
 - The folds are random, and some bags resemble each other: smears of one slide in chula_rbc12 and
   bccd_cells, posts that occur in several bags of the newsgroups, identical molecules in
   mutagenesis_atoms. Numbers on these are optimistic for everybody.
+
+Bold rows are milkit's estimators; the others are scikit-learn's behind `BagStatistics` or
+`SetKernel`.
 
 *Inner choice*: the best by a 3-fold cross-validation inside each training fold, judged by
 balanced accuracy and AUC in equal parts. *16 plain*: (mean, sd), (min, max) or all four

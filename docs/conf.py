@@ -74,7 +74,7 @@ html_theme_options = {
     "pygments_dark_style": "monokai",
 }
 # Pages without anything to say on the left have no left side bar.
-html_sidebars = {"index": [], "changes/index": []}
+html_sidebars = {"index": [], "changes/index": [], "leaderboard": []}
 
 # Top-level names have their page under the module that exports them.
 PAGES = {name.rpartition(".")[2]: name for name in full_names()}
