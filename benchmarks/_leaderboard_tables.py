@@ -246,23 +246,26 @@ def command(args):
 def set_table(cells, y, folds_of, found):
     """Rows of one set; what was computed is put into ``found``."""
     lines = [
-        "| | accuracy | | balanced | AUC by fold | | pooled | log-loss | Brier | fit s | MB | rep. "
-        "|",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| | accuracy | balanced | AUC by fold | pooled | log-loss | Brier | fit s | MB | rep. |",
+        "|---" * 10 + "|",
     ]
+    skipped, unconverged = [], []
     for cell in sorted(cells, key=lambda cell: cell.spec.kind == "milkit"):
         name = f"**{cell.model}**" if cell.spec.kind == "milkit" else cell.model
         whole = cell.whole_seeds
         if not whole:
-            lines.append(f"| {name} | skipped: {why(cell)} |" + " |" * 10)
+            skipped.append(f"{name} ({why(cell)})")
             continue
-        pooled = Pooled(cell, y, folds_of)
-        found[cell.dataset, cell.model] = pooled
+        pooled = found[cell.dataset, cell.model] = Pooled(cell, y, folds_of)
         lines.append(f"| {name} | " + " | ".join(figures(pooled)) + f" | {len(whole)} |")
-    many = [cell.model for cell in cells if (cell.dataset, cell.model) in found
-            and found[cell.dataset, cell.model].unconverged]  # fmt: skip
-    note = f"\nIterations ran out in some folds (ConvergenceWarning): {', '.join(many)}.\n"
-    return "\n".join(lines) + "\n" + (note if many else "")
+        if pooled.unconverged:
+            unconverged.append(cell.model)
+    text = "\n".join(lines) + "\n"
+    if skipped:
+        text += f"\nSkipped: {'; '.join(skipped)}.\n"
+    if unconverged:
+        text += f"\nIterations ran out in some folds: {', '.join(unconverged)}.\n"
+    return text
 
 
 def why(cell):
@@ -278,11 +281,9 @@ def figures(pooled):
     of_fold = pooled.interval(pooled.metric("roc_auc"), by_fold=True)
     of_bags = pooled.interval(pooled.metric("accuracy"), by_fold=False)
     row = [
-        spread(pooled.accuracy(), 100, 1),
-        f"{100 * of_bags.low:.1f}–{100 * of_bags.high:.1f}",
+        f"{spread(pooled.accuracy(), 100, 1)} [{100 * of_bags.low:.1f}, {100 * of_bags.high:.1f}]",
         f"{100 * pooled.balanced_accuracy()[0]:.1f}",
-        spread(pooled.fold_area(), 1, 3),
-        f"{of_fold.low:.3f}–{of_fold.high:.3f}",
+        f"{spread(pooled.fold_area(), 1, 3)} [{of_fold.low:.3f}, {of_fold.high:.3f}]",
         "–" if pooled.cell.spec.chooses else f"{pooled.pooled_area()[0]:.3f}",
     ]
     if pooled.probabilities is None:

@@ -153,5 +153,6 @@ def test_the_page_shows_every_cell(board, folder, tmp_path, monkeypatch, capsys)
     assert "tiger is skipped: no tiger.npz in the data folder." in text
     for name, model in board.models.MODELS.items():
         shown = f"**{name}**" if model.kind == "milkit" else name
-        assert text.count(f"\n| {shown} |") >= 2, f"{name} is not shown on both sets"
-    assert "skipped: no images" in text and "skipped: not run" in text
+        n_shown = text.count(f"\n| {shown} |") + text.count(f"{shown} (")
+        assert n_shown >= 2, f"{name} is not shown on both sets"
+    assert "pixels** (no images)" in text and "(not run)" in text
