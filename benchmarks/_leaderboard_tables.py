@@ -174,7 +174,10 @@ def area(y, scores):
 
 def page(cells, labels, folds_of, args):
     """The whole text."""
+    early = sum(left_to_run(cell, args.budget) for cell in cells)
     parts = [HEAD.format(budget=args.budget, command=command(args))]
+    if early:
+        parts[0] += EARLY.format(early=early)
     found = {}
     for dataset in args.sets:
         here = [cell for cell in cells if cell.dataset == dataset]
@@ -236,6 +239,19 @@ All: `{command}`
 
 One cell: `python benchmarks/leaderboard.py --data FOLDER --sets musk1 --models MISVM --results ""`
 """
+
+
+EARLY = """
+This run was ended early: {early} models on a set have folds and budget left. The command goes on
+with them.
+"""
+
+
+def left_to_run(cell, budget):
+    """Has a cell folds that are missing, and budget for them?"""
+    used = sum(row["seconds"] for row in cell.rows.values())
+    may_run = cell.dataset in cell.spec.only and used < budget
+    return may_run and len(cell.rows) < len(cell.wanted)
 
 
 def command(args):
