@@ -19,9 +19,9 @@ from torch import nn
 from milkit import MISVM, BagArray, InstanceTransformer
 from milkit.exceptions import BagShapeError
 from milkit.image import ConvAutoencoderFeatures
-from milkit.image import _base as base
 from milkit.image._autoencoder_network import Autoencoder, ReconstructionLoss
 from milkit.model_selection import GroupedSplit
+from milkit.neural import _images
 from milkit.neural._packed import Budget, Packed
 from milkit.neural._steps import Objective, add_gradient
 
@@ -329,8 +329,8 @@ def test_codes_do_not_depend_on_the_chunks(monkeypatch):
     images = discs(60)
     model = ConvAutoencoderFeatures(4, max_iter=1, **SMALL).fit([images])
     codes, drawn = model.transform([images])[0], model.reconstruct([images])[0]
-    monkeypatch.setattr(base, "_CHUNK_NUMBERS", 1)
-    assert base.images_at_a_time(images.shape[1:]) == 8
+    monkeypatch.setattr(_images, "_CHUNK_NUMBERS", 1)
+    assert _images.images_at_a_time(images.shape[1:]) == 8
     np.testing.assert_allclose(model.transform([images])[0], codes, rtol=1e-5, atol=1e-6)
     assert np.abs(model.reconstruct([images])[0].astype(int) - drawn).max() <= 1
     # The mean colours are summed over chunks too.
@@ -346,7 +346,7 @@ def test_the_network_sees_a_few_images_at_a_time(monkeypatch):
     monkeypatch.setattr(
         Autoencoder, "standardised", lambda self, x: (seen.append(len(x)), encoder_of(self, x))[1]
     )
-    monkeypatch.setattr(base, "_CHUNK_NUMBERS", 10 * 256)
+    monkeypatch.setattr(_images, "_CHUNK_NUMBERS", 10 * 256)
     images = discs(64)
     model = ConvAutoencoderFeatures(4, batch_size=32, max_iter=1, **SMALL).fit([images])
     assert max(seen) <= 10 and sum(seen) == 64

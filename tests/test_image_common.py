@@ -13,7 +13,8 @@ from sklearn.utils import estimator_checks, get_tags
 
 import milkit.image
 from milkit import BagArray, InstanceTransformer
-from milkit.image import _base, _color, _segmentation
+from milkit.image import _color, _segmentation
+from milkit.neural import _images
 from milkit.utils import _bag_check_tools, _bag_checks
 
 from .test_common import ALL_ESTIMATORS, IMAGES_ONLY
@@ -188,7 +189,7 @@ def test_a_few_images_at_a_time(step, monkeypatch):
     among = [bags[0], np.concatenate(bags), bags[1]]
     whole = model.transform(among)
     assert whole.sizes.tolist() == [len(bag) for bag in among]
-    monkeypatch.setattr(_base, "_CHUNK_NUMBERS", 1)
+    monkeypatch.setattr(_images, "_CHUNK_NUMBERS", 1)
     monkeypatch.setattr(_color, "_BLOCK_BYTES", 1000)
     monkeypatch.setattr(_segmentation, "_BLOCK_PIXELS", 500)
     for out in (whole, model.transform(among)):

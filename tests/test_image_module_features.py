@@ -28,9 +28,9 @@ from torch import nn
 from milkit import BagArray, BagStatistics
 from milkit.exceptions import BagShapeError
 from milkit.image import ModuleFeatures
-from milkit.image import _base as base
 from milkit.image import _feature_cache as cache_module
 from milkit.image._fingerprint import fingerprint
+from milkit.neural import _images
 
 SHAPE = (3, 10, 12)
 
@@ -208,7 +208,7 @@ def test_batches_do_not_matter(batch_size, monkeypatch):
 
 
 def test_automatic_batches_follow_the_size_of_the_images(monkeypatch):
-    monkeypatch.setattr(base, "_CHUNK_NUMBERS", 10 * 360)
+    monkeypatch.setattr(_images, "_CHUNK_NUMBERS", 10 * 360)
     seen = count_images(monkeypatch)
     ModuleFeatures(nn.Flatten()).fit_transform(make_bags(sizes=(12, 13)))
     assert seen == [10, 10, 5]

@@ -10,8 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from milkit.image._autoencoder_network import Autoencoder, ReconstructionLoss
-from milkit.image._base import ImageFeatures, images_at_a_time, in_chunks
+from milkit.image._base import ImageFeatures, in_chunks
 from milkit.neural._build import AUGMENTATIONS
+from milkit.neural._images import channel_statistics, images_at_a_time
 from milkit.neural._packed import Budget, Packed
 from milkit.neural._reading import resolve_device
 from milkit.neural._threads import threads_for
@@ -163,7 +164,7 @@ class ConvAutoencoderFeatures(ImageFeatures):
             how = tuple(step for step in how if step != "rotate")
         init_seed, seed = check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
         generator = torch.Generator().manual_seed(init_seed)
-        colours = _colours(images)
+        colours = channel_statistics(images)
         network = Autoencoder(shape, self.code_size, widths, *colours, generator, how).to(device)
         tensor = torch.from_numpy(images if images.flags.writeable else images.copy())
         n_images, step = len(images), images_at_a_time(shape)
@@ -249,22 +250,3 @@ class ConvAutoencoderFeatures(ImageFeatures):
                 return in_chunks(getattr(network, method), bags.flat()[0], device, step, dtype)
         finally:
             network.cpu()
-
-
-def _colours(images):
-    """Mean and standard deviation of each channel, as the network will see it."""
-    unit = 255.0 if images.dtype == np.uint8 else 1.0
-    first, second, n = 0.0, 0.0, images[:, 0].size
-    step = images_at_a_time(images.shape[1:])
-    # Off the mean of one image, so that squares of large numbers do not cancel.
-    shift = images[0].mean(axis=(1, 2), dtype=np.float64, keepdims=True)
-    for start in range(0, len(images), step):
-        off = images[start : start + step] - shift
-        first = first + off.sum(axis=(0, 2, 3))
-        second = second + (off * off).sum(axis=(0, 2, 3))
-    mean = first / n
-    scale = np.sqrt(np.maximum(second / n - mean**2, 0.0))
-    # A channel that never varies has a deviation of rounding alone.
-    center = shift[:, 0, 0] + mean
-    constant = scale <= 1e-6 * np.abs(center)
-    return center / unit, np.where(constant, unit, scale) / unit

@@ -11,9 +11,6 @@ from milkit.image._pixels import looks_channels_last
 from milkit.neural._reading import check_pixels
 from milkit.utils.validation import validate_bags
 
-# Numbers in the input of one step through a network, a few MB.
-_CHUNK_NUMBERS = 2**20
-
 
 class ImageFeatures(BagMixin, BagsToBagsMixin, BaseEstimator):
     """Bags of images to bags of vectors, by a torch module that sees some images at a time."""
@@ -62,11 +59,6 @@ class ImageFeatures(BagMixin, BagsToBagsMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
-
-
-def images_at_a_time(shape):
-    """How many images of a shape are worked on together."""
-    return max(8, _CHUNK_NUMBERS // int(np.prod(shape)))
 
 
 def in_chunks(function, images, device, step, dtype, bar=None):

@@ -10,9 +10,10 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from milkit.exceptions import BagShapeError, describe_bag
-from milkit.image._base import ImageFeatures, images_at_a_time, in_chunks
+from milkit.image._base import ImageFeatures, in_chunks
 from milkit.image._feature_cache import FeatureCache
 from milkit.neural._encoders import describe
+from milkit.neural._images import images_at_a_time
 from milkit.neural._reading import resolve_device
 from milkit.neural._threads import threads_for
 

@@ -2,11 +2,11 @@
 
 import copy
 
-import numpy as np
 import torch
 from torch import nn
 
 from milkit.exceptions import BagShapeError
+from milkit.neural._images import channel_statistics
 from milkit.neural._layers import Dense, Dropout, convolution
 
 # Convolutions, pooled to at most this many rows and columns.
@@ -78,36 +78,6 @@ class ModuleEncoder(nn.Module):
     def forward(self, x):
         # Copies, because a module may write in place, and x may be the caller's own memory.
         return torch.stack([module(x.clone()) for module in self.members])
-
-
-def channel_statistics(images, chunk=1024):
-    """Mean and deviation of each channel, of bytes after division by 255; 1 for a constant one.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, n_channels, height, width)
-    chunk : int, default=1024
-        Images that are copied at a time.
-
-    Returns
-    -------
-    mean, deviation : ndarray of shape (n_channels,), float64
-    """
-    unit = 255 if images.dtype == np.uint8 else 1
-    axes = (0, *range(2, images.ndim))
-
-    def mean_of(function):
-        parts = [
-            function(images[start : start + chunk].astype(np.float64) / unit).sum(axis=axes)
-            for start in range(0, len(images), chunk)
-        ]
-        return np.sum(parts, axis=0) / (images.size / images.shape[1])
-
-    mean = mean_of(lambda x: x)
-    wide = mean.reshape(-1, *[1] * (images.ndim - 2))
-    variance = mean_of(lambda x: (x - wide) ** 2)
-    constant = variance <= (1e-6 * np.abs(mean)) ** 2
-    return mean, np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
 
 
 def _image_net(shape, dropout, generator):
