@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from _leaderboard_models import MODELS, SETS, read_set
-from _leaderboard_tables import Cell, page
+from _leaderboard_tables import Cell, left_to_run, page, seconds_left
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
@@ -117,10 +117,9 @@ def run_cell(data, dataset, name, todo, n_folds, seconds, path):
             train, test = folds_of(y, n_folds, seed)[fold]
             row = {"set": dataset, "model": name, "settings": settings, "seed": seed, "fold": fold}
             held = restart_peak()
-            start = time.process_time()
             row |= one_fold(model.make(n_features, 1000 * seed + fold), X, y, train, test)
             row["megabytes"] = None if held is None else memory("VmHWM") - held
-            seconds -= time.process_time() - start
+            seconds -= row["seconds"]
             rows.append(row)
             if path:
                 append_row(path, row)
@@ -197,8 +196,8 @@ def compute(args, cells):
     calls = []
     for cell in cells:
         todo = [key for key in cell.wanted if key not in cell.rows]
-        left = args.budget - sum(row["seconds"] for row in cell.rows.values())
-        if todo and left > 0 and cell.dataset in MODELS[cell.model].only:
+        left = seconds_left(cell, args.budget)
+        if left_to_run(cell, args.budget):
             calls.append((args.data, cell.dataset, cell.model, todo, cell.n_folds, left))
     n_waiting = sum(len(call[3]) for call in calls)
     rows = []

@@ -128,6 +128,13 @@ def test_a_budget_ends_between_folds_and_is_said(board, folder):
     cell = board.tables.Cell("musk1", FAST[0], spec, 10, (0,), {(0, 0): rows[0]})
     assert cell.whole_seeds == []
     assert board.tables.why(cell).startswith("1 of 10 folds took")
+    used = rows[0]["seconds"]
+    assert board.tables.left_to_run(cell, 1.5 * used)
+    assert not board.tables.left_to_run(cell, used)
+    pixels = board.models.MODELS["AttentionMILClassifier, pixels"]
+    cell = board.tables.Cell("bccd_cells", "", pixels, 5, (0,), {(0, 0): rows[0]})
+    assert board.tables.left_to_run(cell, used)
+    assert not board.tables.left_to_run(cell, used / 2)
 
 
 def test_other_settings_are_another_cell(board, monkeypatch):
