@@ -63,7 +63,7 @@ def blocks(images, side):
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the leaderboard: what it is, and ``make(n_features, seed)``.
+    """A row of the leaderboard: its kind, and ``make(n_features, seed)``.
 
     ``only`` are the sets that it is run on, and ``why`` says why not on the others. ``chooses``:
     another model may be chosen in each fold, so that scores of folds have no scale in common.
@@ -284,9 +284,9 @@ MODELS = {
         only=("mutagenesis_atoms",),
         why=NO_COVARIATES,
     ),
-    "vote of five": Model("milkit", vote),
+    "vote of five": Model("mixed", vote),
     "inner choice of milkit": Model(
-        "milkit",
+        "mixed",
         lambda d, seed: chosen(own_settings(d, seed), seed),
         only=SMALL,
         why=SLOW,

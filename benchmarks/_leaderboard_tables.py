@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from _leaderboard_models import MODELS
 from scipy.stats import rankdata
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
@@ -51,6 +52,8 @@ AIMS = {
     "fox": (0.67, 0.74),
     "tiger": (0.865, 0.93),
 }
+# How rows of each kind are set, in this order.
+MARKS = {"plain": "", "mixed": "*", "milkit": "**"}
 OURS, THEIRS = "inner choice of milkit", "inner choice of 16 plain"
 # For one estimator with one default setting, accuracy in %: what it must reach, and what is wanted.
 DEFAULTS = {
@@ -222,8 +225,9 @@ choice* chooses is chosen without the test fold. Intervals treat the fitted mode
   bccd_cells, posts that occur in several bags of the newsgroups, identical molecules in
   mutagenesis_atoms. Numbers on these are optimistic for everybody.
 
-Bold rows are milkit's estimators; the others are scikit-learn's behind `BagStatistics` or
-`SetKernel`.
+Rows in **bold** are milkit's estimators, and those in *italics* join them with plain ones: four of
+the five voters are plain, and so are four of the seven models that *inner choice of milkit* has.
+The others are scikit-learn's behind `BagStatistics` or `SetKernel`.
 
 *Inner choice*: the best by a 3-fold cross-validation inside each training fold, judged by
 balanced accuracy and AUC in equal parts. *16 plain*: (mean, sd), (min, max) or all four
@@ -273,8 +277,8 @@ def set_table(cells, y, folds_of, found):
         "|---" * 10 + "|",
     ]
     skipped, unconverged = [], []
-    for cell in sorted(cells, key=lambda cell: cell.spec.kind == "milkit"):
-        name = f"**{cell.model}**" if cell.spec.kind == "milkit" else cell.model
+    for cell in sorted(cells, key=lambda cell: list(MARKS).index(cell.spec.kind)):
+        name = marked(cell.model)
         whole = cell.whole_seeds
         if not whole:
             skipped.append(f"{name} ({why(cell)})")
@@ -289,6 +293,11 @@ def set_table(cells, y, folds_of, found):
     if unconverged:
         text += f"\nIterations ran out in some folds: {', '.join(unconverged)}.\n"
     return text
+
+
+def marked(name):
+    mark = MARKS[MODELS[name].kind]
+    return f"{mark}{name}{mark}"
 
 
 def why(cell):
@@ -333,15 +342,18 @@ def rank_table(found, sets, models):
     for what in ("accuracy", "fold_area"):
         values = [[getattr(found[s, m], what)()[0] for m in common] for s in sets]
         ranks[what] = rankdata(-np.array(values), axis=1).mean(axis=0)
+    repetitions = [len(found[s, m].cell.whole_seeds) for s in sets for m in common]
     lines = [
         f"## Mean ranks over {len(sets)} sets\n",
-        f"Of {', '.join(sets)}; 1 is best of {len(common)}.\n",
+        f"Of {', '.join(sets)}; 1 is best of {len(common)}. Each figure is a mean over the "
+        f"repetitions that are there, {min(repetitions)} to {max(repetitions)} of them.\n",
         "| | accuracy | AUC by fold |",
         "|---|---|---|",
     ]
     order = np.argsort(ranks["accuracy"] + ranks["fold_area"])
     for k in order:
-        lines.append(f"| {common[k]} | {ranks['accuracy'][k]:.1f} | {ranks['fold_area'][k]:.1f} |")
+        both = f"{ranks['accuracy'][k]:.1f} | {ranks['fold_area'][k]:.1f}"
+        lines.append(f"| {marked(common[k])} | {both} |")
     return "\n".join(lines) + "\n"
 
 
@@ -355,9 +367,10 @@ def target_table(found, sets):
         "## What was aimed at\n",
         "The best of a list, chosen by cross-validation inside each training fold: milkit's list "
         "against the 16 plain settings, on the same folds. milkit's list holds four of the 16, and "
-        "these are the best of single sets on other folds of the same bags; *inner choice of 4 "
-        "plain* below is the control for that. Differences are paired, with 95 % intervals over "
-        "bags.\n",
+        "these are the best of single sets on other folds of the same bags; the control for that "
+        "is the next table. Differences are paired, with 95 % intervals over bags, and the last "
+        "column goes by the figures themselves: where an interval holds 0, no difference is "
+        "shown.\n",
         "| | accuracy | plain | difference | AUC by fold | plain | difference | aim | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -369,14 +382,10 @@ def target_table(found, sets):
             ("roc_auc", True, 1, 3, AIMS.get(dataset, (None, None))[1]),
         ):
             pair = [p.interval(p.metric(metric), by_fold).value for p in (ours, theirs)]
-            change = ours.interval(
-                partial(difference, ours.metric(metric), theirs.metric(metric)), by_fold
-            )
-            ends = f"{factor * change.low:+.{digits}f}, {factor * change.high:+.{digits}f}"
-            cells += [f"{factor * value:.{digits}f}" for value in pair]
-            cells.append(f"{factor * change.value:+.{digits}f} [{ends}]")
+            change, text = paired(ours, theirs, metric, by_fold, factor, digits)
+            cells += [f"{factor * value:.{digits}f}" for value in pair] + [text]
             name = "accuracy" if metric == "accuracy" else "AUC"
-            if change.value < 0:
+            if change < 0:
                 short.append(f"{name} below plain")
             if aim is not None and pair[0] < aim:
                 short.append(f"{name} below the aim")
@@ -384,7 +393,39 @@ def target_table(found, sets):
         cells.append("–" if aims is None else f"{100 * aims[0]:.1f} / {aims[1]:.2f}")
         cells.append("falls short: " + ", ".join(short) if short else "reached")
         lines.append(f"| {dataset} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n" + defaults_table(found)
+    return "\n\n".join(["\n".join(lines), control_table(found, sets) + defaults_table(found)])
+
+
+def paired(ours, theirs, metric, by_fold, factor, digits):
+    """Difference of two cells on common repetitions, and its text with the interval."""
+    change = ours.interval(partial(difference, ours.metric(metric), theirs.metric(metric)), by_fold)
+    ends = f"{factor * change.low:+.{digits}f}, {factor * change.high:+.{digits}f}"
+    return change.value, f"{factor * change.value:+.{digits}f} [{ends}]"
+
+
+def control_table(found, sets):
+    """The same differences where both sides have the same plain models."""
+    lines = [
+        "What milkit's estimators add to the same plain models: its list against the four plain "
+        "ones in it, both chosen inside the fold, and the vote of five against the vote without "
+        "`InstanceVotingClassifier`.\n",
+        "| | choice: accuracy | AUC by fold | vote: accuracy | AUC by fold |",
+        "|---|---|---|---|---|",
+    ]
+    pairs = (OURS, "inner choice of 4 plain"), ("vote of five", "vote of four plain")
+    for dataset in sets:
+        cells = []
+        for ours, theirs in pairs:
+            both = [found.get((dataset, name)) for name in (ours, theirs)]
+            if None in both or not common_seeds(*both):
+                cells += ["–", "–"]
+                continue
+            both = shared(*both)
+            cells.append(paired(*both, "accuracy", False, 100, 1)[1])
+            cells.append(paired(*both, "roc_auc", True, 1, 3)[1])
+        if set(cells) != {"–"}:
+            lines.append(f"| {dataset} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n" if len(lines) > 3 else ""
 
 
 def defaults_table(found):
@@ -442,7 +483,7 @@ def published_table(found, sets):
         lines.append(f"| {name} | {row} | {known} |")
     for name in (OURS, "MISVM", "AttentionMILClassifier"):
         row = ours_row(found, name, Pooled.accuracy)
-        lines.append(f"| **{name}** | {row} | this page |")
+        lines.append(f"| {marked(name)} | {row} | this page |")
     lines += [
         "\nAUC in %, of ours by fold:\n",
         "| | " + " | ".join(AIMS) + " | known |",
@@ -452,7 +493,8 @@ def published_table(found, sets):
         row = " | ".join("–" if value is None else f"{value:.1f}" for value in values)
         lines.append(f"| {name} | {row} | {known} |")
     for name in (OURS, "MISVM", "AttentionMILClassifier"):
-        lines.append(f"| **{name}** | {ours_row(found, name, Pooled.fold_area)} | this page |")
+        areas = ours_row(found, name, Pooled.fold_area)
+        lines.append(f"| {marked(name)} | {areas} | this page |")
     return "\n".join(lines) + "\n\n" + REFERENCES + "\n"
 
 

@@ -92,9 +92,11 @@ stratified 10-fold cross-validation repeated with the fold seeds {seeds}: mean a
 {rows}
 
 In the columns *shuffled* the labels were shuffled among the bags before anything else. There is
-nothing to learn, and an honest protocol is right in about half of the bags. What stands above
-that was made by picking alone: the maximum over {epochs} epochs, and over all thresholds, of an
-accuracy on {size} bags.
+nothing to learn, and an honest protocol is right in about half of the bags; the first two rows
+show how far from half a few shufflings lead. What the lower rows have above the first was made by
+picking alone: the maximum over {epochs} epochs, and over all thresholds, of an accuracy on {size}
+bags. The networks have other random seeds here than on the [leaderboard](leaderboard.md), which
+moves an accuracy by a point or two.
 
 So a table in which a method was picked this way says nothing about the method beside one that was
 not. milkit has no option that looks at a test fold. `early_stopping=True` holds back a part of the

@@ -158,8 +158,29 @@ def test_the_page_shows_every_cell(board, folder, tmp_path, monkeypatch, capsys)
     board.run.main()
     text = capsys.readouterr().out
     assert "tiger is skipped: no tiger.npz in the data folder." in text
-    for name, model in board.models.MODELS.items():
-        shown = f"**{name}**" if model.kind == "milkit" else name
+    for name in board.models.MODELS:
+        shown = board.tables.marked(name)
         n_shown = text.count(f"\n| {shown} |") + text.count(f"{shown} (")
         assert n_shown >= 2, f"{name} is not shown on both sets"
     assert "pixels** (no images)" in text and "(not run)" in text
+
+
+def test_the_control_compares_common_repetitions(board, folder, tmp_path):
+    y = board.models.read_set(folder, "musk1", False)[1]
+    found, accuracies = {}, []
+    for name, model in {"vote of five": FAST[0], "vote of four plain": FAST[1]}.items():
+        rows = run(board, folder, model, tmp_path / f"{name}.jsonl")
+        second = [row["labels"] for row in rows if row["seed"] == 1]
+        tests = [test for _, test in board.run.folds_of(y, 10, 1)]
+        accuracies.append(100 * np.mean(np.concatenate(second) == y[np.concatenate(tests)]))
+        if name == "vote of four plain":
+            rows = [row for row in rows if row["seed"] == 1]
+        found["musk1", name] = cell_of(board, rows, y, name)
+    text = board.tables.control_table(found, ["musk1", "fox"])
+    (row,) = [line for line in text.splitlines() if line.startswith("| musk1")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:3] == ["–", "–"]
+    difference = float(cells[3].split()[0])
+    assert difference == pytest.approx(accuracies[0] - accuracies[1], abs=0.0501)
+    assert difference != 0
+    assert "fox" not in text
