@@ -1,11 +1,13 @@
 """Which estimators keep the assumption of multiple instance learning.
 
-Three small data sets of milkit.datasets, after Raff and Holt (NeurIPS 2023, arXiv:2310.17867), have
-a shortcut in the training bags that is turned round in the test bags; their docstrings say how.
+Three small data sets of milkit.datasets, after Raff and Holt (NeurIPS 2023, arXiv:2310.17867) with
+changes, have a shortcut in the training bags that is turned round in the test bags; their
+docstrings say how, and what was changed.
 Estimators behind a StandardScaler, 500 training and 500 test bags, several seeds. ClinicalFusion is
 its estimator where there are no covariates, and is not listed. At chance the AUC of 500 bags has a
 standard error of 0.026, so 0.05 is taken for clear: "pass" is a test AUC above 0.55 with every
-seed, "fail" one below 0.45 with every seed, and "?" is anything else.
+seed, "fail" one below 0.45 with every seed, and "?" is anything else. With false frequency the word
+for "fail" is "follows" (the frequency): a model may do so without a breach of the assumption.
 Run: python benchmarks/mil_assumptions.py --seeds 0 1 2 3 4 --jobs 2 --write docs/mil_assumptions.md
 """
 
@@ -97,6 +99,8 @@ MODELS = {
     ],
 }
 CLEAR = 0.05
+# What an AUC that is clearly below chance is called.
+BELOW = {"single concept": "fail", "multi concept": "fail", "false frequency": "follows"}
 
 
 def train_and_test_auc(name, test, seed):
@@ -117,11 +121,11 @@ def scores(model, X):
     return model.predict_proba(X)[:, 1]
 
 
-def verdict(areas):
+def verdict(areas, test):
     """What test AUCs of several seeds say."""
     if min(areas) > 0.5 + CLEAR:
         return "pass"
-    return "fail" if max(areas) < 0.5 - CLEAR else "?"
+    return BELOW[test] if max(areas) < 0.5 - CLEAR else "?"
 
 
 PAGE = """\
@@ -129,24 +133,33 @@ PAGE = """\
 
 Written by `benchmarks/mil_assumptions.py`; do not edit.
 
-A bag is positive because of an instance in it, and never because of one that it lacks. Raff and
-Holt (NeurIPS 2023, [arXiv:2310.17867](https://arxiv.org/abs/2310.17867)) test whether a model can
-be led to break that: in the training bags a shortcut tells the label as well, and in the test
-bags the shortcut points the wrong way.
+A bag is positive because of an instance in it, and never because of one that it lacks. Three
+tests, after Raff and Holt (2023, [arXiv:2310.17867](https://arxiv.org/abs/2310.17867)), with
+changes, ask whether a model can be led away from that: in the training bags a shortcut tells the
+label as well, and in the test bags the shortcut points the wrong way. The notes of
+`make_single_concept_mil_test`, `make_multi_concept_mil_test` and `make_false_frequency_mil_test`
+in `milkit.datasets` say what was changed, and what could not be checked against the paper.
 
 - *single concept*: an instance of one of two kinds makes a bag positive. Every negative training
   bag also holds a poison instance. A model that learns "positive unless the poison is seen"
   fails.
 - *multi concept*: positive bags hold instances of both of two kinds, negative ones of one; with
-  the same poison.
+  the same poison. A model that takes the largest score of an instance cannot express "both", but
+  one of the two kinds is enough to pass, with an AUC of about .8.
 - *false frequency*: both of two kinds make a bag positive, however often they occur; in training,
-  how often they occur gives it away.
+  how often they occur gives it away. A model can follow the frequency by counting, by adding
+  evidence up or averaging it, or by taking the largest score, since the largest of 40 tends to be
+  larger than the largest of two. If it takes the largest score and looks for one kind only, it is
+  near .5.
 
-**pass** is a test AUC above .55 with each of the seeds {seeds}, **fail** one below .45 with each,
-and **?** anything else. In brackets the AUC on the training bags and on the test bags, on
-average. To fail does not make a model useless: where the shortcut is there in new bags as well,
-as it is in many real cohorts, it helps. It does mean that "this bag is positive because of this
-instance" is not what the model learnt.
+**pass** is a test AUC above .55 with each of the seeds {seeds}. **fail** is one below .45 with
+each; with false frequency the word is **follows** (the frequency). **?** is anything else, and no
+verdict. In brackets the AUC on the training bags and on the test bags, on average.
+
+To fail does not make a model useless: where the shortcut is there in new bags as well, as it is in
+many real cohorts, it helps. It does mean that "this bag is positive because of this instance" is
+not what the model learned. To follow the frequency does not mean that, and by itself is no breach
+of the assumption.
 
 | | {tests} |
 |---|{rules}
@@ -162,8 +175,8 @@ def page(args, areas):
     )
     for name, row in zip(args.models, areas, strict=True):
         cells = []
-        for trained, tested in row.transpose(0, 2, 1):
-            found = verdict(tested)
+        for test, (trained, tested) in zip(TESTS, row.transpose(0, 2, 1), strict=True):
+            found = verdict(tested, test)
             shown = found if found == "?" else f"**{found}**"
             cells.append(f"{shown} ({trained.mean():.2f} / {tested.mean():.2f})")
         text += f"| {name} | " + " | ".join(cells) + " |\n"

@@ -26,8 +26,8 @@ _BLOCK = 1_000_000
 class BagStatistics(BagMixin, TransformerMixin, BaseEstimator):
     """Describe each bag by statistics of its instances, feature by feature.
 
-    The plain baseline in front of any scikit-learn estimator; on the classical data sets it
-    is hard to beat.
+    The plain baseline in front of any scikit-learn estimator. With "mean", "min", "max" and "std"
+    in front of ``ExtraTreesClassifier`` it is hard to beat on the classical data sets.
 
     Parameters
     ----------

@@ -65,10 +65,16 @@ class TopInstancesDisplay:
 
     Notes
     -----
-    Evidence is comparable across bags, and the rows hold the instances of all bags. Attention is
-    not: its weights sum to 1 in each bag, so that those of small bags are large. It is shown, as in
-    Figure 5 of [1]_, for the bags of each class, and ordered by the weight times the number of
-    instances in the bag: 5 is five times what the instance would have if all were equal.
+    The rows hold the instances of all bags in the order of their evidence. That is fair where
+    evidence has one scale for all bags: with ``MISVM``, voting and self-training, and networks with
+    ``pooling="mean"`` and a linear head, or with ``pooling="max", level="instance"``. Evidence of a
+    network with attention also depends on the size of the bag and on what else is in it: show bags
+    of like size then. ``max_per_bag`` keeps one large bag from filling a row.
+
+    Attention has no scale between bags: its weights sum to 1 in each, so that those of small bags
+    are large. It is shown, as in Figure 5 of [1]_, for the bags of each class, and ordered by the
+    weight times the number of instances in the bag: 5 is five times what the instance would have
+    if all were equal.
 
     References
     ----------

@@ -38,8 +38,9 @@ def instance_roc_auc_score(y_true, y_score, *, pos_label=1, average="macro"):
         The label, or the labels, that count as positive. All others are negative.
     average : {"macro", "pooled", None}, default="macro"
         "macro" is the mean over the bags that have annotated instances of both kinds. "pooled"
-        ranks the instances of all bags together, which needs scores that are comparable across
-        bags: evidence is, attention weights never are. None gives the value of each bag.
+        ranks the instances of all bags together, which needs scores with one scale for all bags:
+        evidence of ``MISVM`` and of voting has one, that of a network with attention only among
+        bags of like size, and attention weights never. None gives the value of each bag.
 
     Returns
     -------
@@ -95,8 +96,8 @@ def instance_average_precision_score(y_true, y_score, *, pos_label=1, average="m
     pos_label : int, str or list of them, default=1
         The label, or the labels, that count as positive. All others are negative.
     average : {"macro", "pooled", None}, default="macro"
-        As in :func:`instance_roc_auc_score`: "pooled" is for evidence, never for attention
-        weights.
+        As in :func:`instance_roc_auc_score`: "pooled" needs one scale for all bags, which
+        attention weights never have.
 
     Returns
     -------

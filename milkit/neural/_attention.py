@@ -447,14 +447,22 @@ class AttentionMILClassifier(BagClassifierMixin, BaseAttentionMIL):
         Returns
         -------
         evidence : list of ndarray, each of shape (n_i,) or (n_i, n_classes)
-            For two classes evidence for ``classes_[1]``; comparable across bags. After a weighted
-            mean ("attention", "gated_attention", "mean") and in front of a linear head it is
-            n_i a_k (w · h_k), and its mean over the bag plus the head's bias, and the covariates'
-            own term, is the bag's logit. With "max" at the instance level it is the instance's own
-            logit, of which the largest is the bag's (of a single network: the largest of a mean is
-            not the mean of the largest). Else, and where layers stand behind the pooling, it is
-            what the logit loses without the instance (the only one of a bag: against the embedding
-            0). The mean over the members of an ensemble.
+            For two classes evidence for ``classes_[1]``. After a weighted mean ("attention",
+            "gated_attention", "mean") and in front of a linear head it is n_i a_k (w · h_k), and
+            its mean over the bag plus the head's bias, and the covariates' own term, is the bag's
+            logit. With "max" at the instance level it is the instance's own logit, of which the
+            largest is the bag's (of a single network: the largest of a mean is not the mean of the
+            largest). Else, and where layers stand behind the pooling, it is what the logit loses
+            without the instance (the only one of a bag: against the embedding 0). The mean over
+            the members of an ensemble.
+
+        Notes
+        -----
+        The instances of a bag can always be compared. Those of different bags have one scale with
+        "mean" in front of a linear head, where n_i a_k is 1, and with "max" at the instance level.
+        With attention n_i a_k depends on the size of the bag and on what else is in it: compare
+        bags of like size only, or divide by n_i. The result is the share of the instance in the
+        logit of its bag. Occlusion is in the unit of the logit, and falls with the bag's size.
         """
         evidence = self._evidence(X)
         return [e[:, 0] for e in evidence] if len(self.classes_) == 2 else evidence

@@ -47,7 +47,7 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
         Cost of a unit of slack of one bag (``margin="bag"``) or one instance
         (``margin="instance"``), as in :class:`sklearn.svm.SVC`: not divided by anything.
     margin : {"bag", "instance"}, default="bag"
-        "bag" is MI-SVM, "instance" is mi-SVM.
+        "bag" is MI-SVM, "instance" is mi-SVM. See the guide on which to take.
     kernel : {"linear", "rbf", "poly", "sigmoid"} or callable, default="rbf"
         Kernel between instances. A callable gets two matrices of instances, of shapes
         (n, n_features) and (m, n_features), and returns shape (n, m).
@@ -98,7 +98,8 @@ class MISVM(BagMixin, BagClassifierMixin, BaseEstimator):
     dual_coef_ : ndarray of shape (n_problems, n_support)
         Label times multiplier of each support vector; one problem for two classes.
     intercept_ : ndarray of shape (n_problems,)
-        Mean over the free support vectors: multiplier positive *and* slack of its bag zero.
+        The one that makes the objective smallest, and where a range of them does, the middle of
+        it.
     coef_ : ndarray of shape (n_problems, n_features)
         Weights of the features; linear kernel only.
     objective_ : ndarray of shape (n_problems,)
