@@ -7,12 +7,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import AxesImage
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from milkit import MISVM, AttentionMILClassifier, BagArray, InstanceTransformer
+from milkit import MISVM, AttentionMILClassifier, BagArray, BagStatistics, InstanceTransformer
 from milkit.base import BagsToBagsMixin
 from milkit.exceptions import BagShapeError
 from milkit.inspection import (
@@ -23,6 +26,7 @@ from milkit.inspection import (
     attention_weights,
     score_instances,
 )
+from milkit.inspection._pictures import as_pictures
 from milkit.inspection._plotting import number, plain
 from milkit.neural import AttentionMILRegressor
 from milkit.utils.validation import as_bag_array
@@ -256,8 +260,46 @@ def test_what_is_not_fitted(display, bags, images):
 def test_unknown_kind_and_class(display, bags, images):
     with pytest.raises(ValueError, match="kind must be one of"):
         from_estimator(display, Given(), bags, images, kind="saliency")
-    with pytest.raises(ValueError, match="'class 7' is no class of the estimator"):
-        from_estimator(display, Given(), bags, images, kind="evidence", class_label="class 7")
+    for kind in ("evidence", "attention"):
+        with pytest.raises(ValueError, match="'class 7' is no class of the estimator"):
+            from_estimator(display, Given(), bags, images, kind=kind, class_label="class 7")
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_several_labels_for_each_bag(display, bags, images):
+    labels = np.column_stack([np.arange(12) % 2, np.arange(12) < 6]).astype(int)
+    model = OneVsRestClassifier(MISVM()).fit(bags, labels)
+    with pytest.raises(TypeError, match="y of two dimensions and gives 2 labels"):
+        from_estimator(display, model, bags, images, kind="evidence")
+
+
+def cells(frame):
+    return frame["cells"]
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_steps_that_take_the_data_frame_alone(display, bags, images):
+    X = bags.with_columns(names=None)
+    rows = np.split(np.arange(X.n_instances), np.cumsum(X.sizes)[:-1])
+    data = {name: [column[r] for r in rows] for name, column in X.instance_data.items()}
+    frame = pd.DataFrame({"cells": pd.Series(X.to_list()), "age": np.arange(12.0)})
+    model = make_pipeline(FunctionTransformer(cells), MISVM()).fit(frame, np.arange(12) % 2)
+    options = {"kind": "evidence"}
+    if display is not TopInstancesDisplay:
+        options["index"] = 3
+    if display is BoxOverlayDisplay:
+        options |= {"boxes": data["box"][3], "image_of": data["image"][3]}
+    if display is AttentionMapDisplay:
+        options["coordinates"] = data["xy"][3]
+    shown = from_estimator(display, model, frame, images, **options)
+    expected = model[-1].score_instances(X)
+    if display is TopInstancesDisplay:
+        assert {tile["row"] for tile in shown.tiles} == {0, 1}
+        for tile in shown.tiles:
+            value = expected[tile["bag"]][tile["instance"]]
+            assert tile["value"] == pytest.approx(value if tile["row"] else -value)
+    else:
+        assert np.isin(np.ravel(shown.values).round(4), expected[3].round(4)).all()
 
 
 def test_estimator_without_attention(bags, images):
@@ -266,6 +308,15 @@ def test_estimator_without_attention(bags, images):
         BoxOverlayDisplay.from_estimator(svm, bags, images)
     shown = BoxOverlayDisplay.from_estimator(svm, bags, images, kind="evidence")
     assert shown.label == "evidence for 1"
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_estimator_without_attention_and_evidence(display, bags, images):
+    table = make_pipeline(BagStatistics(), LogisticRegression(max_iter=1000))
+    table.fit(bags, np.arange(12) % 2)
+    with pytest.raises(TypeError, match="'bagstatistics'") as caught:
+        from_estimator(display, table, bags, images, kind="attention")
+    assert "kind=" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["evidence", "attention"])
@@ -597,6 +648,52 @@ def test_the_image_with_the_highest_evidence_is_shown(images):
     estimator = Given(1)
     shown = BoxOverlayDisplay.from_estimator(estimator, bag, images, kind="evidence")
     assert shown.image_index_ == 2
+
+
+def test_opacity_is_not_a_colour():
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 4096, size=(20, 30))
+    colours = np.dstack([grey] * 3)
+    expected = BoxOverlayDisplay(colours, [[1, 1, 5, 5]], [1.0]).plot().ax_.images[0].get_array()
+    assert np.ptp(expected) == 255
+    for opaque, dtype in [(1, float), (1.0001, float), (255, int), (65535, np.uint16)]:
+        image = np.dstack([colours, np.full_like(grey, opaque, dtype=float)]).astype(dtype)
+        shown = BoxOverlayDisplay(image, [[1, 1, 5, 5]], [1.0]).plot()
+        np.testing.assert_array_equal(shown.ax_.images[0].get_array(), expected)
+
+
+@pytest.mark.parametrize("full", [1, 255, 65535, 10**6])
+def test_half_opacity_is_half_white(full):
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(-2, 5, size=(3, 4, 6, 6))
+    opacity = rng.choice([0, 0.5, 1], size=(3, 6, 6))
+    pictures[:, 3] = full * opacity
+    plain_colours = as_pictures(pictures[:, :3]).astype(float)
+    opacity = opacity[..., None]
+    expected = opacity * plain_colours + (1 - opacity) * 255
+    np.testing.assert_allclose(as_pictures(pictures), expected, atol=1)
+
+
+def test_settings_of_matplotlib_turn_no_picture(bags, images):
+    xy = [[x, y] for x in range(3) for y in range(4)]
+    values = np.arange(12.0)
+    values[5] = np.nan  # drawn in an image of its own
+    pictures = np.random.default_rng(0).uniform(size=(bags.n_instances, 8, 6))
+
+    def draw():
+        figures = [
+            BoxOverlayDisplay.from_estimator(Given(), bags, images).figure_,
+            AttentionMapDisplay(values, xy, background=images[3]).plot().figure_,
+            TopInstancesDisplay.from_estimator(Given(), bags, k=2, images=pictures).figure_,
+        ]
+        found = [image for figure in figures for image in figure.findobj(AxesImage)]
+        return [(image.origin, image.get_extent(), image.axes.get_aspect()) for image in found]
+
+    expected = draw()
+    with plt.rc_context({"image.origin": "lower", "image.aspect": "auto"}):
+        turned = draw()
+    assert len(turned) >= 10
+    assert turned == expected
 
 
 # -- instances where they lie ---------------------------------------------------------------------

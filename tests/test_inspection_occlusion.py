@@ -8,11 +8,14 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, OneClassSVM
+from sklearn.tree import DecisionTreeClassifier
 
 from milkit import (
     MISVM,
@@ -26,7 +29,13 @@ from milkit import (
 )
 from milkit.exceptions import BagShapeError
 from milkit.inspection import _decisions as module
-from milkit.inspection import attention_weights, instance_occlusion, score_instances
+from milkit.inspection import (
+    attention_weights,
+    deletion_curve,
+    insertion_curve,
+    instance_occlusion,
+    score_instances,
+)
 from milkit.neural import AttentionMILRegressor
 
 
@@ -385,6 +394,85 @@ def test_estimators_that_cannot_be_explained():
         instance_occlusion(Odd(lambda n: np.zeros((n, 2, 2))).fit(X, y), X)
     with pytest.raises(TypeError, match="must give numbers"):
         instance_occlusion(Names().fit(X, y), X)
+
+
+class Own(ClassifierMixin, BaseEstimator):
+    """Somebody's own classifier, which asks an SVC."""
+
+    def __init__(self, shape="ovr"):
+        self.shape = shape
+
+    def fit(self, X, y):
+        svc = SVC(decision_function_shape=self.shape)
+        self.model_ = make_pipeline(BagStatistics(), svc).fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+    def decision_function(self, X):
+        return self.model_.decision_function(X)
+
+
+def svc(shape):
+    return make_pipeline(BagStatistics(), SVC(decision_function_shape=shape))
+
+
+PAIRS = {
+    "pipeline": svc,
+    "search": lambda shape: GridSearchCV(svc(shape), {}, cv=2),
+    "frozen": lambda shape: FrozenEstimator(svc(shape)),
+    "fusion": lambda shape: ClinicalFusion(
+        MISVM(), final_estimator=SVC(decision_function_shape=shape), cv=2, covariates=[]
+    ),
+    "own": Own,
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_three_pairs_are_not_three_classes(name):
+    X, y = make_bags(n_bags=30, n_classes=3)
+    model = PAIRS[name]("ovo")
+    if name == "frozen":
+        model.estimator.fit(X, y)
+    model.fit(X, y)
+    for function in (instance_occlusion, deletion_curve, insertion_curve):
+        options = {} if function is instance_occlusion else {"kind": "random"}
+        with pytest.raises(ValueError, match=r"one for each pair.*decision_function_shape='ovr'"):
+            function(model, X, **options)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_decision_for_each_of_three_classes(name):
+    X, y = make_bags(n_bags=30, n_classes=3)
+    model = PAIRS[name]("ovr")
+    if name == "frozen":
+        model.estimator.fit(X, y)
+    model.fit(X, y)
+    X = BagArray.from_list(X[:6])
+    assert_lists_close(instance_occlusion(model, X), brute_force(model.decision_function, X))
+    X, y = make_bags()  # two classes have one pair
+    model = svc("ovo").fit(X, y)
+    assert instance_occlusion(model, X)[0].shape == (len(X[0]),)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OneVsRestClassifier(MISVM()),
+        lambda: make_pipeline(BagStatistics(), RidgeClassifier()),
+        lambda: make_pipeline(BagStatistics(), DecisionTreeClassifier()),
+        lambda: GridSearchCV(make_pipeline(BagStatistics(), KNeighborsClassifier()), {}, cv=2),
+    ],
+)
+def test_several_labels_for_each_bag(make):
+    X, y = make_bags()
+    model = make().fit(X, np.column_stack([y, np.arange(len(y)) < 12]).astype(int))
+    for function in (instance_occlusion, deletion_curve, insertion_curve):
+        options = {} if function is instance_occlusion else {"kind": "random", "class_label": 1}
+        with pytest.raises(TypeError, match="y of two dimensions and gives 2 labels"):
+            function(model, X, **options)
 
 
 def test_bad_input():

@@ -4,22 +4,30 @@ import re
 import time
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
+    TunedThresholdClassifierCV,
     cross_validate,
 )
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 from milkit import (
     MISVM,
@@ -27,11 +35,12 @@ from milkit import (
     BagArray,
     BagStatistics,
     ClinicalFusion,
+    InstanceVotingClassifier,
     OneClassInstanceFilter,
 )
 from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
-from milkit.inspection import instance_occlusion, patient_report
+from milkit.inspection import attention_weights, instance_occlusion, patient_report
 from milkit.inspection._report._style import CSS
 from milkit.neural import AttentionMILRegressor
 from milkit.utils.validation import as_bag_array
@@ -289,6 +298,132 @@ def test_own_threshold_is_told(cohort):
     assert "a threshold or a rule of its own" in check(patient_report(model, X, healthy)).words
 
 
+def rows_of_bags(classifier):
+    return make_pipeline(BagStatistics(), StandardScaler(), classifier)
+
+
+def shown_evidence(report):
+    """Evidence of each instance of a small bag that is shown in full, by instance."""
+    found = rows_of(report.html, "Highest evidence") + rows_of(report.html, "Lowest evidence")
+    return np.array([value for _, value in sorted(found)])
+
+
+def test_a_list_says_what_its_models_predict(cohort):
+    """Each with a threshold of its own, which the probabilities do not show."""
+    X, y = cohort
+    threshold = FixedThresholdClassifier(
+        network(), threshold=0.9, pos_label="ill", response_method="predict_proba"
+    )
+    models = cross_validate(threshold, X, y, cv=3, return_estimator=True)["estimator"]
+    mean = np.mean([model.predict_proba(X)[:, 1] for model in models], axis=0)
+    bag = int(np.argmax(np.where(mean < 0.9, mean, 0)))
+    assert mean[bag] > 0.5
+    assert [model.predict(X[[bag]])[0] for model in models] == ["healthy"] * 3
+    words = check(patient_report(models, X, bag)).words
+    assert re.search(f"Predicted ?healthy ?Probability {1 - mean[bag]:.2f}", words)
+    assert "3 of 3 models of the list say healthy" in words
+    assert "The mean of their numbers is larger for another class" in words
+
+
+def test_members_under_a_threshold_are_not_counted(cohort):
+    X, y = cohort
+    networks = network(n_estimators=3)
+    for model in (
+        FixedThresholdClassifier(
+            networks, threshold=0.9, pos_label="ill", response_method="predict_proba"
+        ),
+        TunedThresholdClassifierCV(networks, cv=2),
+    ):
+        words = check(patient_report(model.fit(X, y), X, 5)).words
+        assert "the 3 networks of the ensemble have the range above" in words
+        assert not re.search(r"\d of 3 networks", words)
+    voters = [("a", network()), ("b", network(pooling="mean"))]
+    rule = VotingClassifier(voters, voting="soft").fit(X, y)
+    rule.predict = lambda X: np.where(rule.predict_proba(X)[:, 1] > 0.5, "healthy", "ill")
+    words = check(patient_report(rule, X, 5)).words
+    assert "the model decides with a threshold or a rule of its own" in words
+    assert "of 2 voters" not in words
+
+
+class Few(Fixed):
+    """One member of three is sure, and decides."""
+
+    def predict_proba_members(self, X):
+        members = np.array([[0.0, 1.0], [0.6, 0.4], [0.6, 0.4]])
+        return np.repeat(members[:, None], len(as_bag_array(X)), axis=1)
+
+    def predict_proba(self, X):
+        return self.predict_proba_members(X).mean(axis=0)
+
+
+def test_few_members_may_decide():
+    words = check(patient_report(Few(), [np.eye(3)], 0)).words
+    assert "1 of 3 networks of the ensemble say ill. That is less than half, but" in words
+
+
+def test_decisions_between_pairs_are_no_classes():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = [rng.normal(size=(4, 3)) + 3 * np.eye(3)[label] for label in y]
+    ovo = make_pipeline(BagStatistics(), SVC(decision_function_shape="ovo")).fit(X, y)
+    for model in (ovo, [ovo, ovo]):
+        words = check(patient_report(model, X, 2)).words
+        assert re.search("Predicted ?2", words)
+        assert "Decision value" not in words
+        assert "Highest evidence" not in words
+    assert "one for each pair" in check(patient_report(ovo, X, 2)).words
+
+
+def test_occlusion_of_a_vote_is_that_of_its_decision(cohort):
+    X, y = cohort
+    voters = [("a", rows_of_bags(LogisticRegression())), ("b", rows_of_bags(GaussianNB()))]
+    model = VotingClassifier(voters, voting="soft", weights=[1, 3]).fit(X, y)
+    bag = int(np.argmin(X.sizes))
+    for one in (model, FrozenEstimator(model)):
+        report = patient_report(one, X, bag, label="ill")
+        expected = instance_occlusion(model, X[[bag]])[0]
+        np.testing.assert_allclose(shown_evidence(report), expected, rtol=0.01, atol=5e-4)
+        assert "a difference of probabilities" in check(report).words
+
+
+def test_occlusion_of_a_list_has_one_unit(cohort):
+    X, y = cohort
+    bag = int(np.argmin(X.sizes))
+    linear, bayes, svm = (
+        rows_of_bags(one).fit(X, y) for one in (LogisticRegression(), GaussianNB(), SVC())
+    )
+    for models, method in [
+        ([linear, bayes], "predict_proba"),
+        ([linear, rows_of_bags(LogisticRegression(C=9)).fit(X, y)], "decision_function"),
+    ]:
+        expected = np.mean(
+            [instance_occlusion(one, X[[bag]], response_method=method)[0] for one in models],
+            axis=0,
+        )
+        report = patient_report(models, X, bag, label="ill")
+        np.testing.assert_allclose(shown_evidence(report), expected, rtol=0.01, atol=5e-4)
+    words = check(patient_report([linear, svm], X, bag)).words
+    assert "decide in different units" in words
+    assert "Highest evidence" not in words
+
+
+def test_bags_beside_columns_have_occlusion(cohort):
+    X, y = cohort
+    frame = pd.DataFrame({"cells": list(X), "age": np.r_[40, X.covariates["age"][1:]]})
+    columns = ColumnTransformer(
+        [("cells", BagStatistics(), ["cells"]), ("age", StandardScaler(), ["age"])]
+    )
+    model = make_pipeline(columns, LogisticRegression())
+    voter = VotingClassifier([("a", model), ("b", model)], voting="soft").fit(frame, y)
+    model.fit(frame, y)
+    bag = int(np.argmin(X.sizes))
+    for one, explained in [(model, model), ([model, model], model), (voter, voter)]:
+        report = patient_report(one, frame, bag, label="ill")
+        assert "falls without the instance" in check(report).words
+        expected = instance_occlusion(explained, frame.iloc[[bag]])[0]
+        np.testing.assert_allclose(shown_evidence(report), expected, rtol=0.01, atol=5e-4)
+
+
 def test_without_instance_outputs_it_is_occlusion(cohort):
     X, y = cohort
     model = make_pipeline(BagStatistics(), SVC()).fit(X, y)
@@ -310,6 +445,15 @@ def test_fusion_and_what_it_holds(cohort):
     X, y = cohort
     model = ClinicalFusion(MISVM(), covariates=["age"], cv=2).fit(X, y)
     assert "Highest evidence" in check(patient_report(model, X, 5)).words
+    # Here the covariate may decide alone.
+    age = np.where(y == "ill", 70.0, 30.0) + np.arange(24) % 5
+    table = X.with_columns(covariates={"age": age})
+    tree = DecisionTreeClassifier(max_depth=1, max_features=None)
+    model = ClinicalFusion(MISVM(), tree, bag_features=["rate"], cv=2, random_state=0)
+    words = check(patient_report(model.fit(table, y), table, 5)).words
+    assert "before the clinical data are added" in words
+    assert "moved the prediction" not in words
+    assert "computed by the model itself" not in words
 
 
 def test_what_a_filter_dropped(cohort):
@@ -345,6 +489,144 @@ def test_one_instance():
     assert "Evidence of all" not in page.words
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([5.0, 5.1, 5.2], True),
+        ([-5.0, -5.1, -5.2], True),
+        ([5.0, 6.0, 7.0], False),
+        ([-1.0, 0.0, 1.0], False),
+    ],
+)
+def test_nobody_stands_out(values, told):
+    X = [np.arange(6.0).reshape(3, 2)]
+    words = check(patient_report(Fixed(values), X, 0, noun="RBC")).words
+    assert ("No RBC stands out" in words) == told
+
+
+class Number(RegressorMixin, BaseEstimator):
+    """Predicts one number, or the same ones, for each bag."""
+
+    def __init__(self, number=0.0):
+        self.number = number
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.array([self.number] * len(as_bag_array(X)), dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said", "deviation"),
+    [
+        ([139.26, 138.41, 138.88], "say 138.41 to 139.26", "0.35"),
+        ([103.004, 103.0], "say 103.0000 to 103.0040", "0.0020"),
+        ([103.0, 103.0], "all say 103", "0"),
+        ([-0.5, 1234.0], "say 0 to 1234", "617"),
+        ([2e6, 2e6 + 10], "say 2.000000e+06 to 2.000010e+06", "5.0"),
+    ],
+)
+def test_spread_of_numbers_shows(numbers, said, deviation):
+    X = [np.arange(6.0).reshape(3, 2)]
+    words = check(patient_report([Number(one) for one in numbers], X, 0)).words
+    assert f"models of the list {said}, with a standard deviation of {deviation}." in words
+
+
+def test_attention_is_averaged_as_evidence_is(cohort):
+    X, y = cohort
+    bag = int(np.argmin(X.sizes))
+
+    def shown(model):
+        cells = re.findall(
+            r"<div>(\d+)</div></div></td>.*?attention ([\d.]+|missing)",
+            patient_report(model, X, bag).html,
+        )
+        return [float(share) / 100 for _, share in sorted(cells)]
+
+    networks = [("a", network()), ("b", network(pooling="gated_attention"))]
+    voter = VotingClassifier(networks, voting="soft", weights=[1, 3]).fit(X, y)
+    one, two = (attention_weights(network, X)[bag] for network in voter.estimators_)
+    np.testing.assert_allclose(shown(voter), (one + 3 * two) / 4, atol=6e-4)
+    filtered = make_pipeline(OneClassInstanceFilter(fraction=0.5), network()).fit(X, y)
+    models = [filtered, network().fit(X, y)]
+    each = [attention_weights(model, X)[bag] for model in models]
+    assert np.isnan(each[0]).any()
+    np.testing.assert_allclose(shown(models), np.nanmean(each, axis=0), atol=6e-4)
+
+
+def test_settings_are_those_that_were_chosen(cohort):
+    X, y = cohort
+    search = GridSearchCV(MISVM(C=5, kernel="linear"), {"C": [0.01, 0.1]}, cv=2)
+    chosen = clone(search).fit(X, y)
+    models = [chosen, FixedThresholdClassifier(search, threshold=0.5).fit(X, y)]
+    for model in [*models, models]:
+        words = check(patient_report(model, X, 5)).words
+        text = words[words.index("and the settings") :]
+        assert f"GridSearchCV chose {chosen.best_params_}: " in text
+        assert f"MISVM(C={chosen.best_params_['C']}, kernel='linear')" in text
+        assert "are not shown have their default values" in text
+    assert "C=5" not in check(patient_report(chosen, X, 5)).words
+    tuned = TunedThresholdClassifierCV(network(), cv=2).fit(X, y)
+    words = check(patient_report(tuned, X, 5)).words
+    assert f"chose the threshold {tuned.best_threshold_:.6g}" in words
+    words = check(patient_report(Fixed(np.arange(3.0), note="w" * 900), [np.eye(3)], 0)).words
+    assert "w" * 900 in words
+
+
+READ = {
+    "decision": (lambda X, y: MISVM().fit(X, y), ["signed distance", "clear the decision", "one"]),
+    "networks": (
+        lambda X, y: network().fit(X, y),
+        ["log-odds", "No calibrator was used", "Compare instances of one bag only"],
+    ),
+    "mean of networks": (
+        lambda X, y: network(pooling="mean", n_estimators=2).fit(X, y),
+        ["log-odds", "can also be compared with that in other bags"],
+    ),
+    "layers behind the mean": (
+        lambda X, y: network(pooling="mean", head_layer_sizes=(4,)).fit(X, y),
+        ["log-odds", "Compare instances of one bag only"],
+    ),
+    "instances": (
+        lambda X, y: InstanceVotingClassifier().fit(X, y),
+        ["The larger the evidence", "gives to a single instance", "is that of the other class"],
+    ),
+    "calibrated": (
+        lambda X, y: CalibratedClassifierCV(MISVM(), cv=2, method="sigmoid").fit(X, y),
+        ["signed distance", "The probabilities are calibrated"],
+    ),
+    "occlusion": (
+        lambda X, y: rows_of_bags(SVC()).fit(X, y),
+        ["unit of the model's decision value", "Compare instances of one bag only"],
+    ),
+    "regressor": (
+        lambda X, y: AttentionMILRegressor(max_iter=2).fit(X, np.arange(24.0)),
+        ["+ raises the predicted number", "unit of the predicted number"],
+    ),
+    "two kinds": (
+        lambda X, y: [MISVM().fit(X, y), network().fit(X, y)],
+        ["count in different units", "Compare instances of one bag only", "is no probability"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_how_to_read_it(cohort, name):
+    X, y = cohort
+    make, told = READ[name]
+    page = check(patient_report(make(X, y), X, int(np.argmin(X.sizes))))
+    text = page.words[page.words.rindex("How to read this page") :]
+    for part in told:
+        assert part in text or (part.startswith("The larger") and part in page.words)
+    assert ("calibrated" in text) == (name == "calibrated")
+    (section,) = [a for a in page.all("section") if a.get("id") == "reading"]
+    assert section["class"] == "part"
+
+
 def test_several_classes(cohort):
     X, _ = cohort
     y = np.arange(24) % 3
@@ -374,13 +656,46 @@ def test_covariates_and_their_place(machine, cohort):
         patient_report(machine, X, 0, reference=X.with_columns(covariates=None))
 
 
+def test_numbers_of_covariates_are_whole(cohort):
+    X, y = cohort
+    model = MISVM().fit(X, y)
+    n = len(X)
+    table = {
+        "platelets": 150250.5 + np.arange(n),
+        "ferritin": [12345.6] * n,
+        "accession": [1234567890123456789] * n,
+        "large": [10**20 + i for i in range(n)],
+        "small": [0.00012] * n,
+        "age": pd.Series([None, *range(20, 19 + n)], dtype=object),
+        "stage": pd.Categorical([1, 2] * (n // 2)),
+        "infinite": [np.inf] * n,
+    }
+    X = X.with_columns(
+        covariates=pd.DataFrame(table | {"age": pd.Series(table["age"], dtype=object)})
+    )
+    words = check(patient_report(model, X, 20, reference=X)).words
+    for told in [
+        "150270.5higher than 83%; median 150262",
+        "12345.6higher than 0%; median 12345.6",
+        "1234567890123456789higher than 0%",
+        "100000000000000000020higher than 83%",
+        "0.00012higher than 0%; median 0.00012",
+        "39higher than 83% of 23; median 31",
+        "1the same in 50%",
+        "infhigher than 0%; median inf",
+    ]:
+        assert told in words
+
+
 def test_bags_of_a_patient(machine, cohort):
     X, _ = cohort
     page = check(patient_report(machine, X, "patient-4"))
-    assert [a["href"] for a in page.all("a")] == ["#report", "#bag-8", "#bag-9"]
+    assert [a["href"] for a in page.all("a")] == ["#report", "#reading", "#bag-8", "#bag-9"]
     assert "sample-8" in page.words
     assert "sample-9" in page.words
     assert page.words.count("look better than they are") == 1
+    assert "no prediction for the patient as a whole" in page.words
+    assert "as a whole" not in check(patient_report(machine, X, 8)).words
     assert patient_report(machine, X, "sample-8").html == patient_report(machine, X, 8).html
     assert patient_report(machine, X, -16).html == patient_report(machine, X, 8).html
 
@@ -469,6 +784,9 @@ def test_instances_that_are_pictures(picture_bags):
     assert "evidence +2.00, 3.png" in html
     with pytest.raises(ValueError, match=r"image_paths has 2 names, .* Bag 1 .* goes up to 3"):
         patient_report(model, picture_bags, "bob", image_paths=paths[:2])
+    for single in ("slide.png", Path("slide.png")):
+        with pytest.raises(TypeError, match=r"the single name 'slide.png'; pass a list"):
+            patient_report(model, picture_bags, "bob", image_paths=single)
     assert check(patient_report(model, picture_bags, "bob", images=False)).all("img") == []
 
 
@@ -526,6 +844,9 @@ def test_refused(machine, cohort, tmp_path):
     result = cross_validate(MISVM(), X, y, cv=2, return_estimator=True)
     other = MISVM().fit(X, np.array(["a", "b"] * 12))
     regressor = AttentionMILRegressor(max_iter=1).fit(X, np.arange(24.0))
+    labels = np.c_[np.arange(24) % 2, np.arange(24) // 12]
+    several = OneVsRestClassifier(MISVM()).fit(X, labels)
+    forest = make_pipeline(BagStatistics(), DecisionTreeClassifier()).fit(X, labels)
     cases = [
         (MISVM, {}, TypeError, "must be a fitted estimator that predicts"),
         (None, {}, TypeError, "must be a fitted estimator that predicts"),
@@ -539,12 +860,33 @@ def test_refused(machine, cohort, tmp_path):
         (machine, {"path": tmp_path / "no" / "a.html"}, FileNotFoundError, "does not exist"),
         (machine, {"covariates": "age"}, TypeError, "list of names"),
         (regressor, {"label": 1}, ValueError, "the model predicts numbers"),
+        (Number([1.0, 2.0]), {}, TypeError, "predicts 2 numbers for each bag"),
+        ([Number([1.0, 2.0])] * 2, {}, TypeError, "predicts 2 numbers for each bag"),
+        (several, {}, TypeError, "gives 2 labels to each bag"),
+        (forest, {}, TypeError, "gives 2 labels to each bag"),
     ]
     for model, options, error, match in cases:
         with pytest.raises(error, match=match):
             patient_report(model, X, 0, **options)
     with pytest.raises(BagShapeError, match="one 2-D table"):
         patient_report(machine, X[0], 0)
+
+
+def test_a_frozen_vote(cohort):
+    X, y = cohort
+    voters = [("a", MISVM()), ("b", MISVM(C=2)), ("c", MISVM(C=3))]
+    vote = VotingClassifier(voters).fit(X, y)
+    report = patient_report(FrozenEstimator(vote), X, 5)
+    assert "3 of 3 voters say ill" in check(report).words
+    np.testing.assert_equal(shown_evidence(report), shown_evidence(patient_report(vote, X, 5)))
+
+
+def test_words_of_the_user_are_kept(machine, cohort):
+    X, _ = cohort
+    page = check(patient_report(machine, X, "patient-4", noun="RBC", label="healthy"))
+    assert "RBCs in the order of their evidence" in page.words
+    assert "Rbc" not in page.words
+    assert "its prediction" not in page.words
 
 
 def nasty_report(**options):
@@ -662,6 +1004,11 @@ def test_it_fits_the_window(driver, pages, name, size):
         ".right > document.documentElement.clientWidth + 1).map(e => e.outerHTML.slice(0, 80))"
     )
     assert outside == []
+    squeezed = driver.execute_script(
+        "return [...document.querySelectorAll('.instances th, .instances td')].filter(e => "
+        "e.scrollWidth > e.clientWidth + 1 || e.clientWidth < 40).map(e => e.outerHTML)"
+    )
+    assert squeezed == []
     natural = driver.execute_script("return [...document.images].map(i => i.naturalWidth)")
     assert natural == ([24] * 15 if name == "nasty" else [])
     assert not driver.title.startswith(("broken", "1"))
@@ -676,7 +1023,7 @@ def test_keyboard(driver, pages):
     driver.get(pages["plain"])
     reached, body = [], driver.find_element(By.TAG_NAME, "body")
     body.send_keys(Keys.TAB)
-    for _ in range(3):
+    for _ in range(4):
         active = driver.switch_to.active_element
         reached.append(active.text)
         outline = active.value_of_css_property("outline-style")
@@ -685,7 +1032,12 @@ def test_keyboard(driver, pages):
         assert box["x"] >= 0
         assert box["width"] > 0
         active.send_keys(Keys.TAB)
-    assert reached == ["Skip to the report", "The curve as a table", "The model with all settings"]
+    assert reached == [
+        "Skip to the report",
+        "How to read this page",
+        "The curve as a table",
+        "The model and the settings",
+    ]
     details = driver.find_element(By.TAG_NAME, "details")
     details.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
     assert details.get_property("open")

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -15,6 +17,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
 )
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -29,6 +32,7 @@ from milkit import (
 from milkit.base import BagMixin, BagsToBagsMixin, split_by_bag
 from milkit.exceptions import BagShapeError
 from milkit.inspection import attention_weights, predict_instances, score_instances
+from milkit.neural import AttentionMILRegressor
 from milkit.utils.validation import as_bag_array
 
 
@@ -105,6 +109,14 @@ def test_calibrated_is_the_mean_of_its_members(data):
         predict_instances(calibrated, X)
 
 
+def test_labels_of_the_one_member(data):
+    X, y = data
+    y = np.array(["healthy", "sick"])[y]
+    calibrated = CalibratedClassifierCV(MISVM(), cv=2, ensemble=False).fit(X, y)
+    expected = MISVM().fit(X, y).predict_instances(X)
+    assert [a.tolist() for a in predict_instances(calibrated, X)] == [b.tolist() for b in expected]
+
+
 def test_pipeline_applies_its_steps(data):
     X, y = data
     model = make_pipeline(InstanceTransformer(StandardScaler()), MISVM()).fit(X, y)
@@ -171,6 +183,121 @@ def test_members_that_drop_different_instances(data):
     actual = score_instances(calibrated, X)
     assert [len(part) for part in actual] == [len(bag) for bag in X]
     np.testing.assert_allclose(np.concatenate(actual), expected)
+
+
+def test_attention_of_members_that_drop_different_instances(data):
+    X, y = data
+    steps = np.linspace(0, 2, len(X))
+    X = [np.vstack([bag, [[step, 0, 0]]]) for bag, step in zip(X, steps, strict=True)]
+    model = make_pipeline(KeepAboveTrainingMean(), quick_attention())
+    calibrated = CalibratedClassifierCV(model, cv=StratifiedKFold(3)).fit(X, y)
+    members = [member.estimator for member in calibrated.calibrated_classifiers_]
+    kept = [np.isfinite(np.concatenate(attention_weights(member, X))) for member in members]
+    assert np.any(kept[0] != kept[1])
+    weights = attention_weights(calibrated, X)
+    np.testing.assert_allclose([np.nansum(w) for w in weights], 1, rtol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(np.concatenate(weights)), np.any(kept, axis=0))
+
+
+def four_classes():
+    rng = np.random.default_rng(0)
+    y = np.repeat(list("abcd"), 10)
+    X = [rng.normal(size=(4, 4)) + 3 * np.eye(4)["abcd".index(label)] for label in y]
+    return X, y
+
+
+def without(y, *missing):
+    """Splits of which each has no bag of one class, or of several, to train on."""
+    return [(np.flatnonzero(~np.isin(y, list(m))), np.arange(len(y))) for m in missing]
+
+
+def test_members_that_lack_a_class_say_nothing_of_it():
+    X, y = four_classes()
+    cv = without(y, "a", "b")
+    calibrated = CalibratedClassifierCV(InstanceVotingClassifier(), cv=cv).fit(X, y)
+    one, two = (
+        np.concatenate(member.estimator.score_instances(X)).T
+        for member in calibrated.calibrated_classifiers_
+    )  # of b, c, d and of a, c, d
+    expected = [two[0], one[0], (one[1] + two[1]) / 2, (one[2] + two[2]) / 2]
+    found = np.concatenate(score_instances(calibrated, X)).T
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_class_that_no_member_knows():
+    X, y = four_classes()
+    cv = without(y, "b", "b")
+    calibrated = CalibratedClassifierCV(InstanceVotingClassifier(), cv=cv).fit(X, y)
+    found = np.concatenate(score_instances(calibrated, X))
+    assert np.isnan(found).all(axis=0).tolist() == [False, True, False, False]
+    assert np.isfinite(found[:, [0, 2, 3]]).all()
+
+
+@pytest.mark.parametrize("missing", [["ab", "cd"], ["ab", "a"], ["ab", "ab"]])
+def test_evidence_between_two_classes_is_not_that_for_each_of_four(missing):
+    X, y = four_classes()
+    cv = without(y, *missing)
+    calibrated = CalibratedClassifierCV(InstanceVotingClassifier(), cv=cv).fit(X, y)
+    with pytest.raises(TypeError, match=r"bags of \['c', 'd'\] alone.* use instance_occlusion"):
+        score_instances(calibrated, X)
+
+
+class Turned(BagsToBagsMixin, BaseEstimator):
+    """The instances of each bag by their first feature, with all that is known of them."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        bags = as_bag_array(X)
+        flat, offsets = bags.flat()
+        order = np.lexsort((-flat[:, 0], np.repeat(np.arange(len(bags)), bags.sizes)))
+        data = {name: column[order] for name, column in bags.instance_data.items()}
+        return BagArray(flat[order], offsets, instance_data=data)
+
+
+TURNS = {
+    "once": lambda: make_pipeline(Turned(), MISVM()),
+    "and drops": lambda: make_pipeline(Turned(), KeepLarge(), MISVM()),
+    "around a filter": lambda: make_pipeline(Turned(), make_pipeline(KeepLarge(), MISVM())),
+    "around members": lambda: make_pipeline(
+        Turned(),
+        CalibratedClassifierCV(make_pipeline(KeepLarge(), MISVM()), cv=2, ensemble=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_instances_that_a_step_puts_into_another_order(data, name):
+    X, y = data
+    rising = [bag[np.argsort(bag[:, 0])] for bag in X]
+    model = TURNS[name]().fit(rising, y)
+    evidence = score_instances(model, rising)
+    inner = make_pipeline(*[step for _, step in model.steps[1:]])
+    # What an instance says does not depend on the order.
+    assert_lists_equal(evidence, score_instances(inner, rising))
+    assert any(np.ptp(values[np.isfinite(values)]) > 0 for values in evidence)
+    if name == "once":
+        labels = predict_instances(model, rising)
+        assert all(np.array_equal(a, b > 0) for a, b in zip(labels, evidence, strict=True))
+        assert labels[0].dtype == y.dtype
+
+
+class Doubled(Turned):
+    def transform(self, X):
+        bags = as_bag_array(X)
+        index = np.repeat(np.arange(bags.n_instances), 2)
+        data = {name: column[index] for name, column in bags.instance_data.items()}
+        flat, offsets = bags.flat()
+        return BagArray(flat[index], 2 * offsets, instance_data=data)
+
+
+def test_a_step_that_repeats_instances(data):
+    X, y = data
+    model = make_pipeline(Doubled(), MISVM()).fit(X, y)
+    with pytest.raises(TypeError, match=r"Step 'doubled' \(Doubled\) repeats instances"):
+        score_instances(model, X)
 
 
 def test_attention_weights(data):
@@ -264,6 +391,57 @@ def test_step_of_somebody_else_that_keeps_the_instances(data):
     assert_lists_equal(score_instances(model, X), expected)
 
 
+def test_step_of_somebody_else_before_one_that_drops_instances(data):
+    X, y = data
+    model = make_pipeline(FunctionTransformer(double_bags), KeepLarge(), MISVM()).fit(X, y)
+    for bag, values in zip(X, score_instances(model, X), strict=True):
+        np.testing.assert_array_equal(np.isfinite(values), bag[:, 0] >= np.median(bag[:, 0]))
+
+
+def cells(frame):
+    return frame["cells"]
+
+
+def cells_and_known_age(frame):
+    return frame.assign(age=frame["age"].fillna(50.0))[["cells", "age"]]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_steps_that_take_the_data_frame_alone(data, nested):
+    X, y = data
+    frame = pd.DataFrame({"cells": pd.Series(X), "age": [None, *np.arange(23.0)]})
+    model = make_pipeline(FunctionTransformer(cells), KeepLarge(), MISVM())
+    model = GridSearchCV(make_pipeline("passthrough", model), {}, cv=2) if nested else model
+    expected = score_instances(make_pipeline(KeepLarge(), MISVM()).fit(X, y), X)
+    assert_lists_equal(score_instances(model.fit(frame, y), frame), expected)
+    # The columns that a step of somebody else's made are those that the next one finds.
+    model = make_pipeline(
+        FunctionTransformer(cells_and_known_age), "passthrough", NamesCovariates()
+    )
+    ages = [50.0, *np.arange(23.0)]
+    expected = [bag[:, 0] + age for bag, age in zip(X, ages, strict=True)]
+    assert_lists_equal(score_instances(model.fit(frame, y), frame), expected)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_data_frame_that_becomes_a_table(data, nested):
+    X, y = data
+    frame = pd.DataFrame({"cells": pd.Series(X), "age": np.arange(24.0)})
+    columns = ColumnTransformer(
+        [("bags", BagStatistics(), ["cells"]), ("age", StandardScaler(), ["age"])]
+    )
+    model = make_pipeline(columns, LogisticRegression())
+    model = CalibratedClassifierCV(model, cv=2) if nested else model
+    for function in (score_instances, attention_weights, predict_instances):
+        if nested and function is predict_instances:
+            continue  # refuses the members
+        with pytest.raises(
+            TypeError,
+            match=r"'columntransformer' \(ColumnTransformer\) turns each bag into one row",
+        ):
+            function(model.fit(frame, y), frame)
+
+
 def double_bags(X):
     return [2 * bag for bag in X]
 
@@ -284,7 +462,7 @@ def test_errors_say_what_to_do(data):
     with pytest.raises(NotFittedError, match="GridSearchCV"):
         score_instances(GridSearchCV(MISVM(), {}), X)
     lossy = make_pipeline(FunctionTransformer(first_instance), MISVM()).fit(X, y)
-    with pytest.raises(TypeError, match="cannot be traced back"):
+    with pytest.raises(TypeError, match=r"'functiontransformer'.*cannot be traced back"):
         score_instances(lossy, X)
 
 
@@ -328,3 +506,25 @@ def test_what_is_no_fitted_estimator_or_no_bags(data):
     for wrong in (None, BagArray):
         with pytest.raises(TypeError, match="X must be a collection of bags"):
             score_instances(MISVM().fit(X, y), wrong)
+
+
+def test_wrappers_with_several_estimators_inside(data):
+    X, y = data
+    targets = np.column_stack([[bag.mean() for bag in X], [bag.std() for bag in X]])
+    regressor = AttentionMILRegressor(max_iter=1, hidden_layer_sizes=(8,))
+    several = MultiOutputRegressor(regressor).fit(X, targets)
+    with pytest.raises(TypeError, match="MultiOutputRegressor has no score_instances"):
+        score_instances(several, X)
+    with pytest.raises(NotFittedError, match="MultiOutputRegressor"):
+        score_instances(MultiOutputRegressor(regressor), X)
+    table = BaggingClassifier(LogisticRegression(), 2).fit([bag.mean(axis=0) for bag in X], y)
+    with pytest.raises(TypeError, match="BaggingClassifier has no score_instances"):
+        score_instances(table, X)
+
+
+def test_several_labels_for_each_bag(data):
+    X, y = data
+    model = OneVsRestClassifier(MISVM()).fit(X, np.column_stack([y, np.arange(24) // 12]))
+    for function in (score_instances, attention_weights, predict_instances):
+        with pytest.raises(TypeError, match="y of two dimensions and gives 2 labels"):
+            function(model, X)

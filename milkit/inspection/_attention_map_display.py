@@ -193,8 +193,8 @@ class AttentionMapDisplay:
         """
         bag = one_bag(X, index)
         places = bag.column(coordinates, "coordinates", (None,))
-        (values,), classes = class_values(estimator, bag.bags, kind)
-        column = chosen_class(estimator, bag.bags, classes, class_label)
+        (values,), classes = class_values(estimator, bag.given, kind)
+        column = chosen_class(estimator, bag.given, classes, class_label)
         label = None if classes is None else plain(classes[column])
         display = cls(
             *(values[:, column], places),
@@ -258,7 +258,8 @@ class AttentionMapDisplay:
     def _draw_grid(self, scale, alpha):
         n_rows, n_columns = self.grid.max(axis=0) + 1
         left, right, bottom, top = self._grid_extent
-        options = {"extent": self._grid_extent, "interpolation": "nearest", "alpha": alpha}
+        options = {"extent": self._grid_extent, "origin": "upper", "alpha": alpha}
+        options |= {"interpolation": "nearest", "aspect": "equal"}
         placed = self.grid[:, 0] >= 0
         row, column = self.grid[placed].T
         shown = np.full((n_rows, n_columns), np.nan)

@@ -207,8 +207,8 @@ class BoxOverlayDisplay:
             numbers = list(dict.fromkeys(on.tolist()))
             if image is not None and image not in numbers:
                 raise ValueError(f"{bag.described} has no image {image!r}; it has {numbers}.")
-        (values,), classes = class_values(estimator, bag.bags, kind)
-        column = chosen_class(estimator, bag.bags, classes, class_label)
+        (values,), classes = class_values(estimator, bag.given, kind)
+        column = chosen_class(estimator, bag.given, classes, class_label)
         values = check_values(values[:, column], 1, f"The values of {bag.described}")
         caption = ""
         if not single:

@@ -116,7 +116,7 @@ def _explained(estimator, decisions, class_label):
         return None
     n_bags = len(decisions.bags)
     if class_label is None:
-        class_label = estimator.predict(decisions.container())
+        class_label = decisions.labels
     labels = _labels(class_label, n_bags)
     index = {label: i for i, label in enumerate(np.asarray(classes).tolist())}
     unknown = [label for label in labels.tolist() if label not in index]

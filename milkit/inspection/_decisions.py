@@ -5,6 +5,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.exceptions import BagShapeError
+from milkit.inspection._classes import decides_pairs, refuse_multilabel
 from milkit.inspection._values import as_bags
 from milkit.utils._containers import array_columns, is_frame
 from milkit.utils._packing import offsets_of
@@ -36,6 +37,10 @@ class Decisions:
     bags : BagArray of shape (n_bags,)
     classes : ndarray of shape (n_classes,) or None
         None where the decision is a number without classes.
+    labels : ndarray of shape (n_bags,) or None
+        What a classifier predicts for the bags.
+    whole : ndarray of shape (n_bags,) or (n_bags, n_columns)
+        The decision on each bag.
     """
 
     def __init__(self, estimator, X, response_method, caller):
@@ -59,10 +64,14 @@ class Decisions:
             raise BagShapeError(f"Got no bags; {caller} needs at least one.")
         self._frame = X if is_frame(X) else None
         self._column = array_columns(X)[0] if is_frame(X) else None
-
-    def whole(self):
-        """The decision on each bag, shape (n_bags,) or (n_bags, n_columns)."""
-        return self._read(self.container())
+        self.labels, pairs = None, False
+        if self.classes is not None:
+            self.labels = estimator.predict(self.container())
+            refuse_multilabel(estimator, np.shape(self.labels))
+        raw = self._respond(self.container())
+        if self._method == "decision_function" and self.classes is not None:
+            pairs = decides_pairs(estimator, raw, self.labels)
+        self.whole = self._read(raw, pairs)
 
     def container(self):
         """The bags as the estimator gets them."""
@@ -96,7 +105,7 @@ class Decisions:
                 part = np.repeat(np.arange(first, last), n)
                 shift = starts[chosen] - (np.cumsum(n) - n)
                 stays = keep(part, np.arange(n.sum()) + np.repeat(shift, n))
-                read.append(self._read(self._part(chosen, stays)))
+                read.append(self._read(self._respond(self._part(chosen, stays))))
                 bar.update(last - first)
         return np.concatenate(read) if read else np.empty(0)
 
@@ -137,8 +146,8 @@ class Decisions:
         frame[self._column] = column
         return frame
 
-    def _read(self, bags):
-        raw = self._respond(bags)
+    def _read(self, raw, pairs=False):
+        """Numbers of shape (n_bags,) or (n_bags, n_columns) from what the estimator gives."""
         if isinstance(raw, list):
             raise TypeError(
                 f"{self._name}.{self._method} gives a list of {len(raw)} arrays, one for each of "
@@ -158,11 +167,11 @@ class Decisions:
         if self.classes is None:
             return values
         n_classes = len(self.classes)
-        if values.shape[1] != n_classes:
+        if pairs or values.shape[1] != n_classes:
             raise ValueError(
                 f"{self._name}.{self._method} gives {values.shape[1]} columns for {n_classes} "
-                "classes; one for each class is needed. An SVC gives them with "
-                "decision_function_shape='ovr'."
+                f"classes{', one for each pair of them' * pairs}; one for each class is needed. "
+                "An SVC gives them with decision_function_shape='ovr'."
             )
         return values[:, 1] if n_classes == 2 else values
 

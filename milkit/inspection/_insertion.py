@@ -53,7 +53,7 @@ def insertion_curve(
         class that the estimator predicts for the whole bag. Not for regressors, whose prediction
         is followed.
     n_steps : int, default=20
-        Number of steps from the one end to the other. A bag is decided at most ``n_steps`` + 1
+        Number of steps from the one end to the other. A bag is decided at most ``n_steps`` + 2
         times, whatever its size.
     response_method : {"auto", "decision_function", "predict_proba", "predict"}, default="auto"
         What counts as the decision, as in :func:`instance_occlusion`. For ``classes_[0]`` of two

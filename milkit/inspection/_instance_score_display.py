@@ -151,11 +151,11 @@ class InstanceScoreDisplay:
         bag = one_bag(X, index)
         if witness is not None:
             witness = bag.column(witness, "witness")
-        (values,), classes = class_values(estimator, bag.bags, kind)
-        if kind == "attention":
+        (values,), classes = class_values(estimator, bag.given, kind)
+        columns = None if class_label is None else class_columns(classes, class_label)
+        if kind == "attention":  # the same for all classes
             values, classes = values[:, :1], None
-        elif class_label is not None:
-            columns = class_columns(classes, class_label)
+        elif columns is not None:
             values, classes = values[:, columns], classes[columns]
         elif classes is not None and len(classes) == 2:
             values, classes = values[:, 1:], classes[1:]

@@ -100,7 +100,7 @@ def instance_occlusion(estimator, X, *, response_method="auto", instances=None, 
     bag = np.repeat(np.arange(len(bags)), sizes)
     left_out = np.flatnonzero(asked & (sizes[bag] > 1))
     rows = bag[left_out]
-    whole = decisions.whole()
+    whole = decisions.whole
     without = decisions.of_parts(
         rows,
         lambda part, instance: instance != left_out[part],

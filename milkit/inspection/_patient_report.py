@@ -88,9 +88,9 @@ def patient_report(
     """What a model says of one patient, and why, as one HTML page.
 
     The prediction and how far the members of the model agree on it, the patient's covariates, the
-    instances with the highest and the lowest evidence as pictures, and the evidence of all in a
-    curve. The page is one file with everything in it; it loads nothing and runs no script. The
-    same input gives the same bytes.
+    instances with the highest and the lowest evidence as pictures, the evidence of all in a curve,
+    and how to read all this. The page is one file with everything in it; it loads nothing and runs
+    no script. The same input gives the same bytes.
 
     Parameters
     ----------
@@ -98,9 +98,10 @@ def patient_report(
         A classifier or regressor, in any nesting of pipelines, searches and wrappers. Members
         are those of a list, such as ``cross_validate(..., return_estimator=True)["estimator"]``,
         of CalibratedClassifierCV, VotingClassifier, VotingRegressor and of networks with
-        ``n_estimators`` above 1. Of a list the mean is reported, also of the evidence, so that all
-        should count in the same units. If the list comes from cross-validation, all its models
-        but one have seen this patient.
+        ``n_estimators`` above 1. Of a list the label is what most of the models predict (of a tie
+        the one with the larger mean), and the mean of their numbers is reported, also of the
+        evidence, so that all should count in the same units. If the list comes from
+        cross-validation, all its models but one have seen this patient.
     X : container of n_bags bags
         Any form that :func:`milkit.utils.validation.as_bag_array` takes. Covariates, groups,
         names and ``instance_data["image"]`` of a BagArray are shown; in a DataFrame the columns
@@ -147,7 +148,7 @@ def patient_report(
         If ``index`` may mean several bags, ``images`` do not fit the instances, or ``label`` is no
         class.
     TypeError
-        If ``estimator`` is none, or parameters have a wrong type.
+        If ``estimator`` is none or has several targets, or parameters have a wrong type.
     NotFittedError
         If an estimator is not fitted.
     ImportError
@@ -184,6 +185,11 @@ def patient_report(
         raise ValueError(f"n_instances must be an int of at least 1. Got {n_instances!r} instead.")
     if not isinstance(noun, str) or not noun.strip():
         raise ValueError(f"noun must be a word, such as 'cell'. Got {noun!r} instead.")
+    if isinstance(image_paths, (str, Path)):
+        raise TypeError(
+            "image_paths must hold the name of each image that instance_data['image'] counts. Got "
+            f"the single name {str(image_paths)!r}; pass a list, [{str(image_paths)!r}]."
+        )
     if path is not None and not Path(path).parent.is_dir():
         raise FileNotFoundError(f"The folder of path={str(path)!r} does not exist. Make it first.")
     bags = as_bags(X)

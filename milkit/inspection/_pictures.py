@@ -3,6 +3,8 @@
 import numpy as np
 
 _CHANNELS = (1, 3, 4)
+# What full opacity is: a share, a byte, or two bytes.
+_OPAQUE = (1, 255, 65535)
 
 
 def is_picture(shape):
@@ -30,7 +32,8 @@ def as_pictures(instances):
         Bytes are taken as they are. Other numbers inside [0, 1] are multiplied by 255, and all
         others are stretched together, so that the least finite number of all becomes 0 and the
         largest 255: pictures that are shown beside each other stay comparable. What is not finite
-        is mid-grey. A fourth channel is opacity, over white.
+        is mid-grey. A fourth channel is opacity, over white, and not stretched with the colours:
+        full is 1, 255 or 65535, the first that is more than half of the largest, or the largest.
 
     Returns
     -------
@@ -52,12 +55,25 @@ def as_pictures(instances):
     return np.ascontiguousarray(np.broadcast_to(pictures, (*pictures.shape[:-1], 3)))
 
 
-def _bytes(values):
-    if values.dtype == np.uint8:
-        return values
-    values = values.astype(np.float64)
+def _bytes(pictures):
+    if pictures.dtype == np.uint8:
+        return pictures
+    pictures = pictures.astype(np.float64)
+    parts = _stretched(pictures[:, :3]), _opacity(pictures[:, 3:])
+    return np.rint(255 * np.concatenate(parts, axis=1)).astype(np.uint8)
+
+
+def _stretched(values):
+    """Numbers inside [0, 1]; what is not finite is in the middle."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
     if low < 0 or high > 1:
         values = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
-    return np.rint(255 * np.nan_to_num(values, nan=0.5, posinf=0.5, neginf=0.5)).astype(np.uint8)
+    return np.nan_to_num(values, nan=0.5, posinf=0.5, neginf=0.5)
+
+
+def _opacity(values):
+    """Opacity inside [0, 1]; what is not finite is opaque."""
+    largest = values.max(initial=0, where=np.isfinite(values))
+    full = next((most for most in _OPAQUE if largest < 2 * most), largest)
+    return np.where(np.isfinite(values), np.clip(values / full, 0, 1), 1)

@@ -225,6 +225,7 @@ def draw_image(ax, image, extent=None, **options):
     height, width = image.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5) if extent is None else extent
     step = -(-max(height, width) // _MAX_SIDE)
+    options = {"origin": "upper", "aspect": "equal", **options}
     return ax.imshow(rgb(image[::step, ::step]), extent=extent, **options)
 
 

@@ -1,13 +1,18 @@
 """Instance outputs of the estimator inside pipelines, searches and wrappers."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.bags import BagArray
 from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
-from milkit.utils._containers import columns_beside_bags
+from milkit.inspection._classes import refuse_multilabel
+from milkit.utils._containers import columns_beside_bags, is_frame
 from milkit.utils.validation import as_bag_array, reads_as_table
 
 __all__ = ["attention_weights", "predict_instances", "score_instances"]
@@ -37,19 +42,22 @@ def score_instances(estimator, X):
         TunedThresholdClassifierCV and OneVsRestClassifier around one.
     X : container of n_bags bags
         Any form that :func:`milkit.utils.validation.as_bag_array` takes. An estimator finds the
-        covariates that it names among the other columns of a DataFrame.
+        covariates that it names among the other columns of a DataFrame, and a step that takes
+        nothing but the DataFrame, such as a ColumnTransformer, gets that.
 
     Returns
     -------
     evidence : list of ndarray, each of shape (n_i,) or (n_i, n_classes)
-        Aligned with the instances of X itself: NaN where a step dropped the instance. Over the
-        members of a CalibratedClassifierCV it is the mean (of their evidence, before
-        calibration).
+        Aligned with the instances of X itself, in their order: NaN where a step dropped the
+        instance. Over the members of a CalibratedClassifierCV it is the mean (of their evidence,
+        before calibration); for each class that of the members that know the class, and NaN for
+        one that none knows.
 
     Raises
     ------
     TypeError
-        If no estimator with instance outputs is inside, or a step gives one row per bag.
+        If no estimator with instance outputs is inside, a step gives one row per bag, y had two
+        dimensions, or the members cannot be averaged.
 
     Examples
     --------
@@ -136,27 +144,53 @@ def predict_instances(estimator, X):
     return _aligned(estimator, X, "predict_instances")
 
 
+class _Given(NamedTuple):
+    """Bags on their way through an estimator.
+
+    ``bags`` is a BagArray that carries the positions of its instances, ``frame`` the DataFrame
+    that it was read from, or None.
+    """
+
+    bags: BagArray
+    frame: Any
+
+    @property
+    def positions(self):
+        return self.bags.instance_data[_POSITION]
+
+
 def _aligned(estimator, X, method):
     if estimator is None or isinstance(estimator, type):
         raise TypeError(
             f"estimator must be a fitted estimator, such as MISVM().fit(X, y). Got {estimator!r} "
             "instead."
         )
-    bags = as_bag_array(X, covariates=columns_beside_bags(X))
+    bags = _read(X)
     if reads_as_table(X):
         raise BagShapeError(
             f"{method} needs bags, but got one 2-D table, which may be a single bag. Pass [bag] "
             "for one bag, or a list of bags."
         )
-    positions = np.arange(bags.n_instances)
-    bags = bags.with_columns(instance_data={**bags.instance_data, _POSITION: positions})
-    return split_by_bag(_values(estimator, bags, method), bags)
+    given = _given(X, _with_positions(bags, np.arange(bags.n_instances)))
+    return split_by_bag(_values(estimator, given, method), bags)
 
 
-def _values(estimator, bags, method):
-    """Flat values for all instances of ``bags``, NaN for those that were dropped."""
+def _read(X):
+    return as_bag_array(X, covariates=columns_beside_bags(X))
+
+
+def _with_positions(bags, positions):
+    return bags.with_columns(instance_data={**bags.instance_data, _POSITION: positions})
+
+
+def _given(X, bags):
+    return _Given(bags, X if is_frame(X) else None)
+
+
+def _values(estimator, given, method):
+    """Flat values for all instances of the bags, NaN for those that were dropped."""
     if hasattr(estimator, "steps"):
-        return _through_pipeline(estimator, bags, method)
+        return _through_pipeline(estimator, given, method)
     if hasattr(type(estimator), method):
         try:
             instance_method = getattr(estimator, method)
@@ -164,25 +198,24 @@ def _values(estimator, bags, method):
             if isinstance(error.__cause__, NotFittedError):
                 raise error.__cause__ from None
             raise TypeError(str(error.__cause__ or error)) from error
-        return np.concatenate(instance_method(bags))
+        return np.concatenate(instance_method(given.bags))
     if isinstance(estimator, BagMixin):  # what is inside one of milkit's sees other bags
         raise TypeError(_lacks(estimator, method))
+    if isinstance(estimator, FrozenEstimator):
+        return _values(estimator.estimator, given, method)
     if _is_wrapper(estimator):
         check_is_fitted(estimator)
-    for name in _SINGLE:
-        if hasattr(estimator, name):
-            return _values(getattr(estimator, name), bags, method)
+    for name in _SINGLE:  # beside estimators_ it is what they were cloned from
+        if hasattr(estimator, name) and not hasattr(estimator, "estimators_"):
+            return _values(getattr(estimator, name), given, method)
     if hasattr(estimator, "cv_results_"):
         raise TypeError(
             f"{type(estimator).__name__} holds no fitted estimator; {method} needs refit=True."
         )
     if hasattr(estimator, "calibrated_classifiers_"):
-        members = [member.estimator for member in estimator.calibrated_classifiers_]
-        return _mean_of_members(members, bags, method)
-    if hasattr(estimator, "estimators_") and hasattr(estimator, "n_classes_"):
-        return _one_vs_rest(estimator, bags, method)
-    if hasattr(estimator, "estimator"):  # FrozenEstimator
-        return _values(estimator.estimator, bags, method)
+        return _mean_of_members(estimator, given, method)
+    if isinstance(estimator, OneVsRestClassifier):
+        return _one_vs_rest(estimator, given, method)
     raise TypeError(_lacks(estimator, method))
 
 
@@ -196,65 +229,115 @@ def _lacks(estimator, method):
 
 def _is_wrapper(estimator):
     """Does it hold an estimator of its own, so that it must be fitted before one looks inside?"""
-    return hasattr(estimator, "get_params") and (
-        "estimator" in estimator.get_params(deep=False)
-        and type(estimator).__name__ != "FrozenEstimator"
-    )
+    return hasattr(estimator, "get_params") and "estimator" in estimator.get_params(deep=False)
 
 
-def _through_pipeline(pipeline, bags, method):
-    Xt = bags
+def _through_pipeline(pipeline, given, method):
+    last = given
     for name, step in pipeline.steps[:-1]:
-        if step is None or step == "passthrough":
-            continue
-        Xt = step.transform(Xt)
-        if not isinstance(Xt, BagArray):
-            if reads_as_table(Xt):
-                raise TypeError(
-                    f"Step {name!r} ({type(step).__name__}) turns each bag into one row, so "
-                    f"{method} has no instances to speak of."
-                )
-            Xt = as_bag_array(Xt)
-    kept = Xt.instance_data.get(_POSITION)
-    if kept is None:  # a step of somebody else's, which lost the instance data
-        if not np.array_equal(Xt.sizes, bags.sizes):
+        if step is not None and step != "passthrough":
+            last = _through_step(name, step, last, method)
+    values = _values(pipeline.steps[-1][1], last, method)
+    # A step may have dropped instances, or put them into another order.
+    order = np.argsort(given.positions)
+    index = order[np.searchsorted(given.positions, last.positions, sorter=order)]
+    return _scatter(values, index, given.bags.n_instances)
+
+
+def _through_step(name, step, given, method):
+    Xt = _transformed(step, given)
+    if not isinstance(Xt, BagArray) and reads_as_table(Xt):
+        raise TypeError(
+            f"Step {name!r} ({type(step).__name__}) turns each bag into one row, so {method} has "
+            "no instances to speak of."
+        )
+    bags = _read(Xt)
+    positions = bags.instance_data.get(_POSITION)
+    if positions is None:  # a step of somebody else's, which lost the instance data
+        if not np.array_equal(bags.sizes, given.bags.sizes):
             raise TypeError(
-                "A step of the pipeline changed the number of instances and lost their instance "
-                "data, so that they cannot be traced back. Let it return "
-                "BagArray.select_instances(mask)."
+                f"Step {name!r} ({type(step).__name__}) changed the number of instances and lost "
+                "their instance data, so that they cannot be traced back. Let it take a BagArray "
+                "and return X.select_instances(mask)."
             )
-        kept = bags.instance_data[_POSITION]
-        Xt = Xt.with_columns(instance_data={**Xt.instance_data, _POSITION: kept})
-    values = _values(pipeline.steps[-1][1], Xt, method)
-    # A pipeline inside a pipeline may get a selection already; positions rise, so a search finds
-    # each in what this pipeline got.
-    return _scatter(values, np.searchsorted(bags.instance_data[_POSITION], kept), bags.n_instances)
+        bags = _with_positions(bags, given.positions)
+    elif len(np.unique(positions)) < len(positions):
+        raise TypeError(
+            f"Step {name!r} ({type(step).__name__}) repeats instances, so that {method} has "
+            "several values for one. Leave the step out, or let it give each instance once."
+        )
+    return _given(Xt, bags)
+
+
+def _transformed(step, given):
+    """What a step makes of the bags; of the DataFrame where it takes nothing else."""
+    try:
+        return step.transform(given.bags)
+    except (AttributeError, LookupError, TypeError, ValueError):  # what it says of other input
+        if given.frame is None:
+            raise
+    return step.transform(given.frame)
 
 
 def _scatter(values, index, n_instances):
-    if len(values) == n_instances:
-        return values
-    dtype = float if values.dtype.kind == "f" else object
-    full = np.full((n_instances, *values.shape[1:]), np.nan, dtype=dtype)
+    """Values in the places of an index; NaN in all others."""
+    dtype = values.dtype
+    if len(values) < n_instances:
+        dtype = float if dtype.kind == "f" else object
+    full = np.empty((n_instances, *values.shape[1:]), dtype=dtype)
+    if len(values) < n_instances:
+        full[:] = np.nan
     full[index] = values
     return full
 
 
-def _mean_of_members(members, bags, method):
+def _mean_of_members(estimator, given, method):
+    members = [member.estimator for member in estimator.calibrated_classifiers_]
     if len(members) > 1 and method == "predict_instances":
         raise TypeError(
             f"The wrapper holds {len(members)} fitted members, which may label an instance "
             "differently. Use score_instances, which averages, or "
             "CalibratedClassifierCV(ensemble=False)."
         )
-    values = np.stack([_values(member, bags, method) for member in members])
-    counts = (~np.isnan(values)).sum(axis=0)
-    totals = np.nansum(values, axis=0)
+    values = [_values(member, given, method) for member in members]
+    if method == "score_instances":
+        values = _by_class(estimator, members, values)
+    if len(members) == 1:
+        return values[0]
+    values = np.stack(values)
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    if method == "attention_weights":  # what a member dropped has no share of its attention
+        counts = np.where(counts > 0, len(members), 0)
+    totals = np.where(known, values, 0).sum(axis=0)
     return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
 
 
-def _one_vs_rest(estimator, bags, method):
+def _by_class(estimator, members, values):
+    """Evidence of members in the columns of the estimator's classes, NaN for unknown classes."""
+    classes = np.asarray(estimator.classes_).tolist()
+    known = [np.asarray(member.classes_).tolist() for member in members]
+    if all(own == classes for own in known):
+        return values
+    columns = []
+    for own, part in zip(known, values, strict=True):
+        if part.ndim == 1:
+            raise TypeError(
+                f"A member of {type(estimator).__name__} was fitted on bags of {own} alone, and "
+                f"its evidence for one against the other cannot be averaged with that for each of "
+                f"{classes}. Let the training part of every split of cv hold bags of all classes, "
+                "as StratifiedGroupKFold does, or use instance_occlusion."
+            )
+        column = np.full((len(part), len(classes)), np.nan)
+        column[:, [classes.index(label) for label in own]] = part
+        columns.append(column)
+    return columns
+
+
+def _one_vs_rest(estimator, given, method):
+    if estimator.multilabel_:
+        refuse_multilabel(estimator, (len(given.bags), len(estimator.classes_)))
     if method != "score_instances":
         raise TypeError(f"OneVsRestClassifier has several estimators and no single {method}.")
-    columns = [_values(member, bags, method) for member in estimator.estimators_]
+    columns = [_values(member, given, method) for member in estimator.estimators_]
     return columns[0] if len(columns) == 1 else np.column_stack(columns)

@@ -7,6 +7,7 @@ import numpy as np
 from milkit.exceptions import BagShapeError, describe_bag
 from milkit.inspection._report._subject import refuse_other_meanings
 from milkit.inspection._values import KINDS, as_bags, instance_values
+from milkit.utils._containers import is_frame
 from milkit.utils.validation import reads_as_table
 
 __all__ = ["Bag", "check_values", "chosen_class", "class_values", "one_bag", "read_bags"]
@@ -15,13 +16,14 @@ __all__ = ["Bag", "check_values", "chosen_class", "class_values", "one_bag", "re
 class Bag:
     """One bag that is shown.
 
-    ``bags`` is a BagArray with this bag alone, ``text`` its name for titles, and ``described`` its
-    name for messages.
+    ``bags`` is a BagArray with this bag alone, ``given`` the same as an estimator gets it,
+    ``text`` its name for titles, and ``described`` its name for messages.
     """
 
-    def __init__(self, X, position):
-        names = X.names
-        self.bags = X[[position]]
+    def __init__(self, X, bags, position):
+        names = bags.names
+        self.bags = bags[[position]]
+        self.given = X.iloc[[position]] if is_frame(X) else self.bags
         self.size = int(self.bags.sizes[0])
         self.text = bag_text(position, names)
         self.described = describe_bag(position, names)
@@ -79,7 +81,12 @@ def read_bags(X):
 def one_bag(X, index):
     """The bag at a position of X, or with a name."""
     bags = read_bags(X)
-    return Bag(bags, _position(bags, index))
+    return Bag(X, bags, _position(bags, index))
+
+
+def as_given(X, bags):
+    """The bags as an estimator gets them: a DataFrame as it is, all else as a BagArray."""
+    return X if is_frame(X) else bags
 
 
 def _position(bags, index):
@@ -136,12 +143,20 @@ def class_values(estimator, bags, kind):
         # A regressor, or what is not fitted, which is said by the function that is called.
         values = KINDS[kind](estimator, bags)
     except TypeError as error:
-        if kind == "attention":
+        if kind == "attention" and _has_evidence(estimator, bags):
             raise TypeError(f'{error} For its evidence pass kind="evidence".') from error
         raise
     if kind == "attention":  # the mean of several heads
         values = [v if v.ndim == 1 else v.mean(axis=1) for v in values]
     return [v[:, None] if v.ndim == 1 else v for v in values], None
+
+
+def _has_evidence(estimator, bags):
+    try:
+        KINDS["evidence"](estimator, bags)
+    except TypeError:
+        return False
+    return True
 
 
 def check_kind(kind):

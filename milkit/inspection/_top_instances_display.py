@@ -6,6 +6,7 @@ import numpy as np
 
 from milkit.inspection._plotting import WITNESS, check_axes, import_pyplot, number, plain
 from milkit.inspection._shown import (
+    as_given,
     bag_text,
     check_kind,
     check_values,
@@ -187,6 +188,7 @@ class TopInstancesDisplay:
             If no classifier with instance outputs is inside.
         """
         bags = read_bags(X)
+        given = as_given(X, bags)
         for name, value in {
             "k": k,
             "max_per_bag": max_per_bag,
@@ -200,7 +202,7 @@ class TopInstancesDisplay:
         marked = np.zeros(bags.n_instances, dtype=bool)
         if witness is not None:
             marked = read_witness(flat_column(bags, witness, "witness"))
-        values, classes = class_values(estimator, bags, kind)
+        values, classes = class_values(estimator, given, kind)
         if classes is None:
             raise TypeError(
                 "TopInstancesDisplay has a row for each class, and the estimator, a regressor, has "
@@ -215,7 +217,7 @@ class TopInstancesDisplay:
             )
         ranked, known = check_values(np.concatenate(values), 2, kind), None
         if kind == "attention" or y is not None:
-            known = row_labels(estimator, bags, y, classes)
+            known = row_labels(estimator, given, y, classes)
         if kind == "attention":
             ranked = by_class(ranked, bags, known, classes)
         rows = [strongest(ranked[:, j], bags, k, max_per_bag, max_per_group) for j in columns]
@@ -341,7 +343,7 @@ class TopInstancesDisplay:
             ax.spines[:].set(visible=True, color=WITNESS, linewidth=3.5)
 
     def _draw_picture(self, ax, i, first):
-        ax.imshow(self.contents[i], interpolation="nearest")
+        ax.imshow(self.contents[i], interpolation="nearest", origin="upper", aspect="equal")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
 

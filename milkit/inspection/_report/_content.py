@@ -4,16 +4,18 @@ import re
 from pathlib import PurePath
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
-from milkit import __version__
 from milkit.exceptions import describe_bag
 from milkit.inspection._report import _page as page
 from milkit.inspection._report._covariates import covariate_rows
 from milkit.inspection._report._evidence import evidence_of_bags, take, unusual_features
+from milkit.inspection._report._inside import walk
 from milkit.inspection._report._markup import element, isolated, join
 from milkit.inspection._report._numbers import counted, formatter, probability
 from milkit.inspection._report._pictures import data_uris, find_pictures
 from milkit.inspection._report._prediction import predict_bags
+from milkit.inspection._report._units import is_calibrated
 
 __all__ = ["report_content"]
 
@@ -24,10 +26,8 @@ _HELD_OUT = (
 _HELD_OUT_LIST = (
     " If its models come from cross-validation in which this patient took part, all but one were."
 )
-_NO_DIAGNOSIS = (
-    "High evidence does not show that anything is wrong with {a} {noun}, only that the model "
-    "counts it. This page is the output of a statistical model and no diagnosis."
-)
+# Of less spread than this share of its mean, evidence names nobody.
+_STANDS_OUT = 0.1
 
 
 def report_content(estimator, X, bags, rows, **options):
@@ -78,8 +78,8 @@ def report_content(estimator, X, bags, rows, **options):
             heading = element("h2", isolated(_name(bags, row)))
             parts = [element("section", heading, *parts, id=f"bag-{row}", class_="bag")]
         content += parts
-    content.append(_meaning(evidence, noun))
-    content.append(_model(estimator, noun))
+    content.append(page.reading_part(prediction, evidence, is_calibrated(estimator), noun))
+    content.append(page.model_part(_settings(estimator), noun))
     return [part for part in content if part is not None]
 
 
@@ -121,6 +121,7 @@ def _head(some, rows, several, options):
         "header",
         element("h1", isolated(options["title"])),
         element("p", join(*facts, by=" · "), class_="facts"),
+        element("p", element("a", "How to read this page", href="#reading"), class_="small"),
     )
 
 
@@ -184,20 +185,21 @@ def _texts(evidence, values, order, towards, prediction, noun):
     source = {
         "model": "computed by the model itself",
         "members": "the mean over the members",
+        "first level": "computed by the first level of the model, which looks at the "
+        f"{noun}s, before the clinical data are added. The prediction may rest on the clinical "
+        f"data instead, and this does not show how far it rests on the {noun}s",
         "occlusion": f"how far the model's decision falls without the {noun}, because the model "
         "has none of its own",
     }[evidence.how]
-    positive = element("strong", "+")
-    negative = element("strong", "\u2212")
-    yield join(
-        "Evidence with ",
-        positive,
-        " speaks for ",
-        isolated(towards),
-        ", with ",
-        negative,
-        f" against. It is {source}.",
-    )
+    if evidence.unit.signed:
+        positive, negative = element("strong", "+"), element("strong", "\u2212")
+        speaks = join(
+            *("Evidence with ", positive, " speaks for ", isolated(towards)),
+            *(", with ", negative, " against."),
+        )
+    else:
+        speaks = join("The larger the evidence, the more it speaks for ", isolated(towards), ".")
+    yield join(speaks, f" It is {source}.")
     if prediction.classes is not None and len(prediction.classes) > 2:
         others = len(prediction.classes) - 1
         yield (
@@ -206,8 +208,21 @@ def _texts(evidence, values, order, towards, prediction, noun):
         )
     if missing := len(values) - len(order):
         yield f"The model left out {counted(missing, noun)} of {len(values):,}."
-    if len(order) > 1 and np.ptp(values[order]) == 0:
+    shown = values[order]
+    if len(order) > 1 and np.ptp(shown) == 0:
         yield f"All {noun}s have the same evidence, so that their order says nothing."
+    elif len(order) > 1 and _spread(shown) < _STANDS_OUT:
+        yield (
+            f"No {noun} stands out: the evidence of all is nearly the same, so that their order "
+            "says little."
+        )
+
+
+def _spread(values):
+    """Standard deviation of finite numbers, as a share of their mean."""
+    values = values / np.abs(values).max()  # the square of a large number is not finite
+    mean = abs(values.mean())
+    return values.std() / mean if mean > 0 else np.inf
 
 
 def _origins(one_bag, shown, image_paths, row):
@@ -227,43 +242,32 @@ def _origins(one_bag, shown, image_paths, row):
         ) from error
 
 
-def _meaning(evidence, noun):
-    lines = [
-        f"Evidence says how strongly the model counts {article(noun)} {noun} for or against its "
-        f"prediction: the longer the bar, the more. It can be compared between {noun}s, and is "
-        "neither a probability nor a share.",
-    ]
-    if any(one.attention is not None for one in evidence):
-        lines.append(
-            f"Attention is the share that {article(noun)} {noun} has in what the model looks at; "
-            "it does not say in which direction."
-        )
-    lines.append(_NO_DIAGNOSIS.format(a=article(noun), noun=noun))
-    return element(
-        "section",
-        element("h2", "What the numbers mean"),
-        *(element("p", line) for line in lines),
-        class_="part",
-    )
-
-
-def article(noun):
-    return "an" if noun[:1].lower() in "aeiou" else "a"
-
-
-def _model(estimator, noun):
+def _settings(estimator):
+    """What a report is on, and each estimator as code, with what was chosen when it was fitted."""
     several = isinstance(estimator, (list, tuple))
-    texts = [repr(one) for one in (estimator if several else [estimator])]
+    texts = [_settings_of(one) for one in (estimator if several else [estimator])]
     # An address would make each run another file.
     texts = [re.sub(r"\bat 0x[0-9A-Fa-f]+", "at 0x…", text) for text in texts]
-    shown = "\n".join(dict.fromkeys(texts))
     what = f"The {len(texts)} models" if several else "The model"
-    details = element(
-        "details",
-        element("summary", f"{what} with all settings"),
-        element("pre", element("code", shown)),
-        element("p", f"{noun.capitalize()}s and bags are counted from 0.", class_="small"),
-    )
-    return element(
-        "footer", details, element("p", f"Made with milkit {__version__}.", class_="small facts")
-    )
+    return what, "\n\n".join(dict.fromkeys(texts))
+
+
+def _settings_of(estimator):
+    chosen = []
+    for one in walk(estimator):
+        own = getattr(one, "__dict__", {})  # and not what a FrozenEstimator passes on
+        if "best_params_" in own:
+            name = type(one).__name__
+            chosen.append(f"{name} chose {one.best_params_}:\n{_as_code(one.best_estimator_)}")
+        elif "best_threshold_" in own:
+            chosen.append(f"{type(one).__name__} chose the threshold {one.best_threshold_:.6g}")
+    # The estimator that a search was made with has other settings than the one that it chose.
+    whole = [] if "best_params_" in getattr(estimator, "__dict__", {}) else [_as_code(estimator)]
+    return "\n".join(dict.fromkeys([*whole, *chosen]))
+
+
+def _as_code(estimator):
+    """Its repr, which scikit-learn would shorten in the middle."""
+    if type(estimator).__repr__ is BaseEstimator.__repr__:
+        return estimator.__repr__(N_CHAR_MAX=10**9)
+    return repr(estimator)

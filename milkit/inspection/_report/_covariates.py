@@ -1,11 +1,16 @@
 """Covariates of bags as a report lists them."""
 
+from statistics import median
+
 import numpy as np
 
 from milkit.inspection._report._numbers import plain
 from milkit.inspection._values import as_bags
 
 __all__ = ["covariate_rows"]
+
+# Of numbers that are not whole.
+_DIGITS = 7
 
 
 def covariate_rows(bags, names, reference):
@@ -67,18 +72,19 @@ def _is_number(value):
 def _text(value):
     if _missing(value):
         return None
-    return plain(value) if _is_number(value) and np.isfinite(value) else str(value)
+    return plain(value, _DIGITS) if _is_number(value) else str(value)
 
 
 def _place(value, column):
     """Where a value stands among those of other bags, in words."""
     if column is None:
         return "\u2013"
-    known = column[~column.isna()]
-    if _missing(value) or not len(known):
+    known = column[~column.isna()].tolist()
+    if _missing(value) or not known:
         return f"known of {len(known):,}"
     of = f" of {len(known):,}" if len(known) < len(column) else ""
-    if _is_number(value) and known.dtype.kind in "iuf":
-        below = np.mean(known.to_numpy() < value)
-        return f"higher than {below:.0%}{of}; median {plain(float(known.median()))}"
+    # Categories that are written as numbers have no quantiles.
+    if column.dtype.name != "category" and all(_is_number(one) for one in [value, *known]):
+        below = np.mean([other < value for other in known])
+        return f"higher than {below:.0%}{of}; median {plain(median(known), _DIGITS)}"
     return f"the same in {np.mean([other == value for other in known]):.0%}{of}"

@@ -1,12 +1,14 @@
 """What a report says of instances: evidence, attention, order, unusual features."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from milkit.inspection._occlusion import instance_occlusion
 from milkit.inspection._reach import attention_weights, score_instances
-from milkit.inspection._report._prediction import members_of
+from milkit.inspection._report._inside import is_a, members_of, walk
+from milkit.inspection._report._units import OCCLUSION, Unit, kinds_of, unit_of_evidence
 
 __all__ = ["InstanceEvidence", "evidence_of_bags", "unusual_features"]
 
@@ -21,14 +23,15 @@ class InstanceEvidence:
     """Evidence of the instances of one bag.
 
     ``columns`` has shape (n_i, n_outputs), a column for each class or one for a number, or is
-    None; then ``reason`` says why. ``how`` is "model", "members" or "occlusion".
+    None; then ``reason`` says why. ``how`` is "model", "members", "first level" (of a fusion) or
+    "occlusion".
     """
 
     columns: np.ndarray | None
-    attention: np.ndarray | None = None
-    how: str = "model"
+    attention: np.ndarray | None
+    how: str
+    unit: Unit | None
     reason: str = ""
-    order: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
 
     def of(self, column):
         """Evidence for one output, (n_i,)."""
@@ -59,33 +62,48 @@ def evidence_of_bags(estimator, X, bags, n_classes):
     evidence : list of InstanceEvidence
     """
     attention = _attention(estimator, X) or [None] * len(bags)
-    how = "members" if members_of(estimator) else "model"
+    members = members_of(estimator) or ([estimator], None)
     try:
-        values = _over_members(estimator, lambda one: score_instances(one, X), n_classes)
+        values = _over_members(members, lambda one: score_instances(one, X), n_classes)
     except TypeError as error:
         return [
             _occluded(estimator, X, bags, bag, n_classes, attention[bag], str(error))
             for bag in range(len(bags))
         ]
-    return [InstanceEvidence(v, a, how) for v, a in zip(values, attention, strict=True)]
+    how = "members" if len(members[0]) > 1 else "model"
+    if any(is_a(one, "ClinicalFusion") for one in walk(estimator)):
+        how = "first level"
+    unit = unit_of_evidence(estimator)
+    return [InstanceEvidence(v, a, how, unit) for v, a in zip(values, attention, strict=True)]
 
 
-def _over_members(estimator, give, n_classes):
-    """Columns of evidence for each bag, the mean over the members that did not drop it."""
-    inside = members_of(estimator)
-    if inside is None:
-        return [_columns(values, n_classes) for values in give(estimator)]
-    estimators, weights = inside
+def _over_members(members, give, n_classes):
+    """Columns of numbers for each bag, the mean over the members that did not drop the instance.
+
+    Parameters
+    ----------
+    members : tuple of (list of estimator, list of float or None)
+        With their weights.
+    give : callable
+        From an estimator to an array for each bag.
+    n_classes : int or None
+
+    Returns
+    -------
+    columns : list of ndarray of shape (n_i, n_columns)
+    """
+    estimators, weights = members
     weights = np.ones(len(estimators)) if weights is None else np.asarray(weights, dtype=float)
     parts = [[_columns(values, n_classes) for values in give(one)] for one in estimators]
     return [_mean(np.stack(of_bag), weights) for of_bag in zip(*parts, strict=True)]
 
 
 def _mean(values, weights):
-    """Weighted mean over the first axis of what is not NaN; NaN where all is."""
-    weights = weights[:, None, None] * ~np.isnan(values)
+    """Weighted mean over the first axis of what is finite; NaN where nothing is."""
+    known = np.isfinite(values)
+    weights = weights[:, None, None] * known
     total = weights.sum(axis=0)
-    sums = (weights * np.nan_to_num(values)).sum(axis=0)
+    sums = (weights * np.where(known, values, 0)).sum(axis=0)
     return np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
 
 
@@ -98,28 +116,54 @@ def _columns(values, n_classes):
 
 def _attention(estimator, X):
     """Attention of each instance, the mean over heads and members; None where there is none."""
-    inside = members_of(estimator)
+    members = members_of(estimator) or ([estimator], None)
     try:
-        parts = [attention_weights(one, X) for one in (inside[0] if inside else [estimator])]
+        columns = _over_members(members, lambda one: _over_heads(attention_weights(one, X)), None)
     except TypeError:
         return None
-    return [
-        np.mean([w if w.ndim == 1 else w.mean(axis=1) for w in of_bag], axis=0)
-        for of_bag in zip(*parts, strict=True)
-    ]
+    return [of_bag[:, 0] for of_bag in columns]
+
+
+def _over_heads(weights):
+    return [of_bag if of_bag.ndim == 1 else of_bag.mean(axis=1) for of_bag in weights]
 
 
 def _occluded(estimator, X, bags, bag, n_classes, attention, why):
     size = bags.sizes[bag]
     if size > _OCCLUDED_INSTANCES or float(size) ** 2 * bags.n_features > _OCCLUDED_NUMBERS:
         reason = f"{why} The bag is too large to be predicted again without each of its instances."
-        return InstanceEvidence(None, attention, "occlusion", reason)
+        return InstanceEvidence(None, attention, "occlusion", None, reason)
     one_bag = take(X, [bag])
+    # Of a vote it is the vote's own decision that falls, which is not the mean of its members'.
+    estimators = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
     try:
-        columns = _over_members(estimator, lambda one: instance_occlusion(one, one_bag), n_classes)
+        method = _decision_of(estimators)
+        (columns,) = _over_members(
+            (estimators, None),
+            lambda one: instance_occlusion(one, one_bag, response_method=method),
+            n_classes,
+        )
     except (TypeError, ValueError) as error:
-        return InstanceEvidence(None, attention, "occlusion", f"{why} {error}")
-    return InstanceEvidence(columns[0], attention, "occlusion")
+        return InstanceEvidence(None, attention, "occlusion", None, f"{why} {error}")
+    return InstanceEvidence(columns, attention, "occlusion", OCCLUSION[method])
+
+
+def _decision_of(estimators):
+    """The method whose fall is shown: one in which all count in the same unit."""
+    if is_regressor(estimators[0]):
+        return "predict"
+    of_one_kind = len({kinds_of(one) for one in estimators}) == 1
+    if of_one_kind and all(hasattr(one, "decision_function") for one in estimators):
+        return "decision_function"
+    if all(hasattr(one, "predict_proba") for one in estimators):
+        return "predict_proba"
+    if len(estimators) == 1:
+        return "auto"  # whose message says what is missing
+    raise TypeError(
+        "The models of the list decide in different units, so that there is no mean of what "
+        "their decisions lose: each needs predict_proba, or all have to be of one kind. Report on "
+        "one of them at a time."
+    )
 
 
 def take(X, rows):

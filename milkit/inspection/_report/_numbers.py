@@ -1,11 +1,13 @@
 """Numbers as a report prints them."""
 
+import math
+
 import numpy as np
 
 _MINUS = "\u2212"  # screen readers leave out hyphens
 
 
-def formatter(values, *, signed=True):
+def formatter(values, *, signed=True, width=0.0):
     """A function that prints numbers like these with three digits of the largest.
 
     Parameters
@@ -14,6 +16,8 @@ def formatter(values, *, signed=True):
         Numbers that stand in one column, so that all get the same decimals.
     signed : bool, default=True
         Whether positive numbers have a plus.
+    width : float, default=0.0
+        A difference between numbers that gets two digits, with up to ten digits of the largest.
 
     Returns
     -------
@@ -22,12 +26,17 @@ def formatter(values, *, signed=True):
     """
     finite = np.abs(values[np.isfinite(values)])
     largest = float(finite.max()) if finite.size else 0.0
-    if largest and not 1e-4 <= largest < 1e6:
-        kind = ".2e"
-    else:
-        decimals = 2 - int(np.floor(np.log10(largest))) if largest else 2
-        kind = f".{min(max(decimals, 0), 6)}f"
+    first = _exponent(largest) if largest else 0
+    behind = 2  # digits behind the first
+    if width > 0:
+        behind = min(max(behind, first - _exponent(width) + 1), 9)
+    plainly = not largest or 1e-4 <= largest < 1e6
+    kind = f".{max(behind - first, 0)}f" if plainly else f".{behind}e"
     return lambda value: _printed(value, kind, signed)
+
+
+def _exponent(value):
+    return math.floor(math.log10(abs(value)))
 
 
 def _printed(value, kind, signed):
@@ -39,18 +48,36 @@ def _printed(value, kind, signed):
     return (_MINUS if value < 0 else "+" if signed else "") + text
 
 
-def plain(value):
-    """A number of a table by itself, to four digits, and whole numbers whole."""
-    if float(value).is_integer() and abs(value) < 1e15:
-        text = f"{value:.0f}"
-    else:
-        text = f"{value:.4g}"
-    return text.replace("-", _MINUS)
+def significant(value, digits):
+    """A number by itself, to so many digits, or to more where all are in front of the point.
+
+    No exponent is written from 1e-4 on and below 1e15.
+    """
+    value = float(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}".replace("-", _MINUS)
+    decimals = max(digits - 1 - _exponent(value), 0)
+    return f"{value:.{decimals}f}".replace("-", _MINUS)
+
+
+def plain(value, digits=4):
+    """A number of a table by itself: whole numbers whole, others to so many digits."""
+    if isinstance(value, (int, np.integer)):
+        return str(value).replace("-", _MINUS)
+    text = significant(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def counted(n, noun):
     """``"1 cell"``, ``"2,000 cells"``."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def raised(text):
+    """The same with its first letter as a capital; "RBC" stays "RBC"."""
+    return text[:1].upper() + text[1:]
 
 
 def probability(value):

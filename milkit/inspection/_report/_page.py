@@ -2,11 +2,29 @@
 
 import numpy as np
 
+from milkit import __version__
 from milkit.inspection._report._chart import evidence_bar, evidence_curve, share_bar
 from milkit.inspection._report._markup import element, isolated, join
-from milkit.inspection._report._numbers import counted, formatter, plain, probability
+from milkit.inspection._report._numbers import (
+    counted,
+    formatter,
+    plain,
+    probability,
+    raised,
+    significant,
+)
+from milkit.inspection._report._prediction import largest
 
-__all__ = ["covariate_part", "curve_part", "instance_part", "prediction_part", "shown_rows"]
+__all__ = [
+    "covariate_part",
+    "curve_part",
+    "instance_part",
+    "model_part",
+    "prediction_part",
+    "reading_part",
+    "shown_rows",
+    "summary_part",
+]
 
 _WHAT = {"probability": "Probability", "votes": "Share of votes", "decision": "Decision value"}
 
@@ -34,7 +52,7 @@ def prediction_part(prediction, bag, level, note):
         element("p", "Predicted", *answer, class_="answer"),
         _table_of_outputs(prediction, values, shown, label, text),
         _own_threshold(prediction, values, label),
-        element("p", _spread(prediction, values, members, label, text)),
+        element("p", _spread(prediction, bag, text)),
         note and element("p", note, class_="note small"),
     ]
     return element("section", *content, class_="part")
@@ -43,8 +61,11 @@ def prediction_part(prediction, bag, level, note):
 def _printer(prediction, values, members):
     if prediction.kind in ("probability", "votes", "label"):
         return probability
-    every = values if members is None else np.r_[values, members.ravel()]
-    return formatter(every, signed=prediction.kind == "decision")
+    signed = prediction.kind == "decision"
+    if members is None:
+        return formatter(values, signed=signed)
+    width = float(np.ptp(members, axis=0).max())
+    return formatter(np.r_[values, members.ravel()], signed=signed, width=width)
 
 
 def _table_of_outputs(prediction, values, members, label, text):
@@ -66,9 +87,8 @@ def _table_of_outputs(prediction, values, members, label, text):
         ]
         if members is not None:
             deviation = members[:, k].std()
-            cells.append(
-                element("td", f"{_range(low, high, text)} (SD {text(deviation).lstrip('+')})")
-            )
+            written = "<0.001" if share and 0 < deviation < 0.001 else significant(deviation, 2)
+            cells.append(element("td", f"{_range(low, high, text)} (SD {written})"))
         rows.append(element("tr", *cells, class_="chosen" if name == label else None))
     caption = f"{what} of each class"
     if members is not None:
@@ -87,51 +107,67 @@ def _table_of_outputs(prediction, values, members, label, text):
 
 
 def _range(low, high, text):
-    return text(low) if text(low) == text(high) else f"{text(low)} to {text(high)}"
+    return f"all {text(low)}" if text(low) == text(high) else f"{text(low)} to {text(high)}"
 
 
 def _own_threshold(prediction, values, label):
     """A word where the label is not what the numbers say, as with a threshold of its own."""
-    if prediction.kind == "number":
-        return None
-    if prediction.classes[_largest(values)] == label:
+    if prediction.kind == "number" or prediction.classes[largest(values)] == label:
         return None
     text = (
         "The model predicts another class than the one with the largest number: it decides with a "
         "threshold or a rule of its own."
     )
+    if prediction.is_list:
+        text = (
+            "The prediction is what most of the models say. The mean of their numbers is larger "
+            "for another class: some models lie far from the others, or each has a threshold of "
+            "its own."
+        )
     return element("p", text)
 
 
-def _spread(prediction, values, members, label, text):
-    if members is None:
+def _spread(prediction, bag, text):
+    """How far the members agree."""
+    if prediction.members is None:
         return (
             "How sure: this is one model, so that no spread is known. Its number does not tell how "
             "far another model, fitted on other patients, would differ."
         )
-    n = len(members)
+    values, members = prediction.values[bag], prediction.members[:, bag]
+    n, label = len(members), prediction.labels[bag]
+    no_interval = "This shows how far they disagree, and is no confidence interval."
     if prediction.kind == "number":
-        low, high, deviation = members.min(), members.max(), members.std()
+        low, high = text(members.min()), text(members.max())
+        said = f"all say {low}" if low == high else f"say {low} to {high}"
+        deviation = significant(members.std(), 2)
         return (
-            f"How sure: the {n} {prediction.source} say {_range(low, high, text)}, with a "
-            f"standard deviation of {text(deviation)}. This shows how far they disagree, and is no "
-            "confidence interval."
+            f"How sure: the {n} {prediction.source} {said}, with a standard deviation of "
+            f"{deviation}. {no_interval}"
         )
-    agree = sum(prediction.classes[_largest(one)] == label for one in members)
-    tie = prediction.kind == "votes" and int(np.sum(values == values.max())) > 1
+    own_threshold = prediction.classes[largest(values)] != label
+    if prediction.says is None or (own_threshold and not prediction.is_list):
+        return (
+            f"How sure: the {n} {prediction.source} have the range above. {no_interval} Which "
+            "class each of them would predict is not known, because the model decides with a "
+            "threshold or a rule of its own."
+        )
+    counts = np.bincount(prediction.says[:, bag], minlength=len(prediction.classes))
+    agree = counts[prediction.classes.tolist().index(label)]
+    but = None
+    if prediction.kind == "votes" and np.sum(values == values.max()) > 1:
+        but = " That is a tie, which goes to the class that comes first in the table."
+    elif agree == counts.max() and np.sum(counts == agree) > 1:
+        but = " That is a tie, which the larger number decides."
+    elif 2 * agree < len(members) and not prediction.is_list:
+        but = " That is less than half, but the prediction follows the mean of what all say."
     return join(
         f"How sure: {agree} of {n} {prediction.source} say ",
         isolated(label),
         ".",
-        tie and " That is a tie, which goes to the class that comes first in the table.",
-        prediction.kind != "votes"
-        and " The range shows how far they disagree, and is no confidence interval.",
+        but,
+        prediction.kind != "votes" and f" The range{no_interval.removeprefix('This')}",
     )
-
-
-def _largest(values):
-    """The class that numbers speak for."""
-    return int(values[0] > 0) if len(values) == 1 else int(np.argmax(values))
 
 
 def covariate_part(covariates, level, n_reference):
@@ -185,7 +221,7 @@ def instance_part(found, level):
     html : Markup
     """
     noun, order = found["noun"], found["order"]
-    heading = element("h" + level, f"{noun.capitalize()}s that moved the prediction")
+    heading = element("h" + level, f"{raised(noun)}s in the order of their evidence")
     lines = [element("p", line) for line in found["texts"]]
     if not len(order):
         return element("section", heading, *lines, class_="part")
@@ -209,18 +245,21 @@ def _table_of_instances(found, ranks, title):
     pictures, features = found["pictures"], found["features"]
     head = [
         element("th", "Rank", scope="col", class_="rank"),
-        element("th", noun.capitalize(), scope="col"),
+        element("th", raised(noun), scope="col", class_="name"),
         element("th", "Evidence", scope="col", class_="evidence"),
         features and element("th", "Unusual features", scope="col", class_="features"),
-        share and element("th", "Attention, %", scope="col", class_="weight"),
     ]
     rows = []
     for rank in ranks:
         i = int(order[rank])
         origin = found["origins"].get(i)
         written = number(values[i])
-        alt = f"{noun.capitalize()} {i}, evidence {written}" + (f", {origin}" if origin else "")
+        alt = f"{raised(noun)} {i}, evidence {written}" + (f", {origin}" if origin else "")
         evidence = element("span", written, class_="value")
+        looked = None
+        if share:
+            sign = "\u202f%" if np.isfinite(percent[i]) else ""
+            looked = element("div", f"attention {share(percent[i])}{sign}", class_="small")
         picture = pictures and _image(pictures[i], alt)
         text = element("div", str(i), origin and element("div", isolated(origin), class_="small"))
         rows.append(
@@ -228,9 +267,8 @@ def _table_of_instances(found, ranks, title):
                 "tr",
                 element("th", f"{rank + 1:,}", scope="row"),
                 element("td", element("div", picture, text, class_="cell")),
-                element("td", evidence, evidence_bar(values[i], low, high)),
+                element("td", evidence, evidence_bar(values[i], low, high), looked),
                 features and element("td", _features(features[i]), class_="small"),
-                share and element("td", share(percent[i])),
             )
         )
     caption = join(
@@ -243,7 +281,7 @@ def _table_of_instances(found, ranks, title):
         element("caption", caption),
         element("thead", element("tr", *head)),
         element("tbody", *rows),
-        class_="instances",
+        class_="instances listed" if features else "instances",
     )
 
 
@@ -281,7 +319,7 @@ def curve_part(found, level, identifier):
 
 def summary_part(rows, noun):
     """The bags of one patient in a table, with links to their sections."""
-    head = ["Bag", "Prediction", f"{noun.capitalize()}s"]
+    head = ["Bag", "Prediction", f"{raised(noun)}s"]
     body = [
         element(
             "tr",
@@ -298,4 +336,114 @@ def summary_part(rows, noun):
         element("tbody", *body),
         class_="numbers",
     )
-    return element("nav", table, aria_label="Bags")
+    text = (
+        f"The model predicts single bags of {noun}s, and each section below is about one. This "
+        "page has no prediction for the patient as a whole."
+    )
+    return element("nav", element("p", text), table, aria_label="Bags")
+
+
+def reading_part(prediction, evidence, calibrated, noun):
+    """How to read the page: what its numbers count in, and what may be compared.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    evidence : list of InstanceEvidence
+    calibrated : bool
+        Whether a calibrator made the probabilities.
+    noun : str
+
+    Returns
+    -------
+    html : Markup
+    """
+    lines = [*_prediction_lines(prediction.kind, calibrated)]
+    shown = [one for one in evidence if one.columns is not None]
+    if shown:
+        lines += _evidence_lines(prediction, shown[0], noun)
+    if any(one.attention is not None for one in evidence):
+        lines.append(
+            f"Attention is the share of each {noun} in what the model looks at. It does not say "
+            "in which direction."
+        )
+    lines.append(
+        f"High evidence does not show that anything is wrong with the {noun}, only that the model "
+        "counts it. This page is the output of a statistical model and no diagnosis."
+    )
+    return element(
+        "section",
+        element("h2", "How to read this page"),
+        element("ul", *(element("li", line) for line in lines)),
+        id="reading",
+        class_="part",
+    )
+
+
+def _prediction_lines(kind, calibrated):
+    if kind == "probability" and calibrated:
+        yield (
+            "The probabilities are calibrated: fitted to how often such predictions came true "
+            "among the patients that the model was fitted with."
+        )
+    elif kind == "probability":
+        yield (
+            "Probabilities are as the model gives them. No calibrator was used, so that 0.90 need "
+            "not mean that 90 of 100 such patients have the class."
+        )
+    elif kind == "votes":
+        yield "A share of votes says how many members chose the class. It is no probability."
+    elif kind == "decision":
+        yield "A decision value says how clear the decision is to the model. It is no probability."
+
+
+def _evidence_lines(prediction, evidence, noun):
+    unit = evidence.unit
+    if prediction.classes is None:
+        sign = "+ raises the predicted number, and \u2212 lowers it"
+    elif unit.signed:
+        sign = "+ speaks for the class that the tables name, and \u2212 against it"
+    else:
+        sign = "the larger, the more it speaks for the class that the tables name"
+    yield f"Evidence says how much the model counts each {noun}: {sign}. Bars show the same."
+    yield f"Evidence is {unit.text.format(noun=noun)}."
+    if not unit.signed and len(prediction.classes) == 2:
+        yield "A number with \u2212 is that of the other class."
+    if unit.one_scale:
+        yield (
+            f"The model counts each {noun} on one scale, so that evidence for the same class can "
+            "also be compared with that in other bags."
+        )
+    else:
+        yield (
+            f"Compare {noun}s of one bag only: the evidence in another bag may have another scale."
+        )
+
+
+def model_part(settings, noun):
+    """The end of the page: which model it was, and what made the page.
+
+    Parameters
+    ----------
+    settings : tuple of (str, str)
+        What it is, and its settings as code.
+    noun : str
+
+    Returns
+    -------
+    html : Markup
+    """
+    what, code = settings
+    text = (
+        "Settings that are not shown have their default values. "
+        f"{raised(noun)}s and bags are counted from 0."
+    )
+    details = element(
+        "details",
+        element("summary", f"{what} and the settings"),
+        element("pre", element("code", code)),
+        element("p", text, class_="small"),
+    )
+    return element(
+        "footer", details, element("p", f"Made with milkit {__version__}.", class_="small facts")
+    )

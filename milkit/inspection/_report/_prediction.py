@@ -6,12 +6,10 @@ import numpy as np
 from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
-from milkit.base import BagMixin
+from milkit.inspection._classes import decides_pairs, refuse_multilabel
+from milkit.inspection._report._inside import is_a, members_of, wrapped
 
-__all__ = ["Prediction", "check_estimator", "members_of", "predict_bags"]
-
-# Wrappers that hold one fitted estimator, and where.
-_SINGLE = ("best_estimator_", "estimator_")
+__all__ = ["Prediction", "check_estimator", "largest", "predict_bags"]
 
 
 @dataclass
@@ -21,7 +19,9 @@ class Prediction:
     ``kind`` is "probability", "decision", "votes" (shares of them), "label" (a vote of one) or
     "number". ``values`` has shape (n_bags, n_outputs): one output for each class, or a single one
     for numbers and for the decision between two classes. ``members`` is None or of shape
-    (n_members, n_bags, n_outputs).
+    (n_members, n_bags, n_outputs). ``says`` is the number of the class that each member says,
+    (n_members, n_bags), or None where members say numbers, or nobody knows because the model has a
+    threshold of its own. ``is_list`` is True for several models with a prediction each.
     """
 
     kind: str
@@ -29,7 +29,9 @@ class Prediction:
     values: np.ndarray
     classes: np.ndarray | None = None
     members: np.ndarray | None = None
-    source: str = "members of the ensemble"
+    says: np.ndarray | None = None
+    source: str = ""
+    is_list: bool = False
 
 
 def check_estimator(estimator):
@@ -50,6 +52,8 @@ def check_estimator(estimator):
                 f"a list of such. Got {one!r} instead."
             )
         check_is_fitted(one)
+        if isinstance(getattr(one, "classes_", None), list):  # one array of classes for each label
+            refuse_multilabel(one, (1, len(one.classes_)))
     if several:
         _refuse_mixtures(estimator)
 
@@ -66,22 +70,6 @@ def _refuse_mixtures(estimators):
             )
 
 
-def members_of(estimator):
-    """The estimators that a report averages itself, with their weights; or None.
-
-    Lists of estimators, and the members of VotingClassifier and VotingRegressor.
-    """
-    if isinstance(estimator, (list, tuple)):
-        return list(estimator), None
-    if not {"VotingClassifier", "VotingRegressor"} & {c.__name__ for c in type(estimator).__mro__}:
-        return None
-    weights = estimator.weights
-    if weights is not None:
-        named = zip(estimator.estimators, weights, strict=True)
-        weights = [weight for (_, one), weight in named if one != "drop"]
-    return list(estimator.estimators_), weights
-
-
 def predict_bags(estimator, X):
     """Predictions for bags, and those of the members where there are several.
 
@@ -95,81 +83,126 @@ def predict_bags(estimator, X):
     prediction : Prediction
     """
     if isinstance(estimator, (list, tuple)):
-        return _of_list(list(estimator), X)
+        if len(estimator) > 1:
+            return _of_list(list(estimator), X)
+        (estimator,) = estimator
+    labels = _predicted(estimator, X)
     if is_regressor(estimator):
-        values = np.asarray(estimator.predict(X), dtype=float)
-        values = values.reshape(len(values), -1)
-        members, source = _members(estimator, X, "number")
-        return Prediction("number", values[:, 0], values, None, members, source)
+        members, _, source = _members(estimator, X, "number")
+        return Prediction("number", labels, labels[:, None], None, members, None, source)
     classes = np.asarray(estimator.classes_)
-    kind, values = _outputs(estimator, X, classes)
-    members, source = _members(estimator, X, kind)
+    kind, values = _outputs(estimator, X, labels)
+    members, says, source = _members(estimator, X, kind)
     if members is not None and members.shape[1:] != values.shape:
-        members = None
-    return Prediction(kind, np.asarray(estimator.predict(X)), values, classes, members, source)
+        members, says = None, None
+    return Prediction(kind, labels, values, classes, members, says, source)
 
 
 def _of_list(estimators, X):
+    predicted = np.stack([_predicted(one, X) for one in estimators])
+    source = "models of the list"
     if is_regressor(estimators[0]):
-        members = np.stack([np.asarray(one.predict(X), dtype=float) for one in estimators])
-        members = members.reshape(*members.shape[:2], -1)
-        values = members.mean(axis=0)
-        labels, kind, classes = values[:, 0], "number", None
+        labels, members = predicted.mean(axis=0), predicted[:, :, None]
+        kind, values, classes, says = "number", labels[:, None], None, None
     else:
         classes = np.asarray(estimators[0].classes_)
-        outputs = [_outputs(one, X, classes) for one in estimators]
+        votes = _votes(predicted, classes)
+        outputs = [
+            _outputs(one, X, labels) for one, labels in zip(estimators, predicted, strict=True)
+        ]
         kind = outputs[0][0]
         if kind == "label" or len({kind for kind, _ in outputs}) > 1:
-            kind, members = "votes", _labels(estimators, X, classes)
+            kind, members = "votes", votes
         else:
             members = np.stack([values for _, values in outputs])
-        values = members.mean(axis=0)
-        chosen = (values[:, 0] > 0).astype(int) if values.shape[1] == 1 else values.argmax(axis=1)
-        labels = classes[chosen]
-    if len(estimators) == 1:
-        members = None
-    return Prediction(kind, labels, values, classes, members, "models of the list")
+        values, says = members.mean(axis=0), votes.argmax(axis=2)
+        labels = classes[_most(votes.sum(axis=0), values)]
+    return Prediction(kind, labels, values, classes, members, says, source, is_list=True)
 
 
-def _outputs(estimator, X, classes):
-    """Probabilities where there are any, else decision values, else the label itself."""
+def _most(counts, values):
+    """The class with most votes in each bag; of equal ones that with the larger number."""
+    numbers = np.column_stack([-values, values]) if values.shape[1] == 1 else values
+    return np.where(counts == counts.max(axis=1, keepdims=True), numbers, -np.inf).argmax(axis=1)
+
+
+def largest(values):
+    """The class that the outputs for one bag speak for."""
+    return int(values[0] > 0) if len(values) == 1 else int(np.argmax(values))
+
+
+def _predicted(estimator, X):
+    """One label or number for each bag, (n_bags,)."""
+    predicted = np.asarray(estimator.predict(X))
+    if predicted.ndim == 2 and predicted.shape[1] == 1:
+        predicted = predicted[:, 0]
+    if not is_regressor(estimator):
+        refuse_multilabel(estimator, predicted.shape)
+        return predicted
+    if predicted.ndim > 1:
+        raise TypeError(
+            f"{type(estimator).__name__} was fitted on y of two dimensions and predicts "
+            f"{predicted.shape[1]} numbers for each bag, but a report is on one. Pass a regressor "
+            "that was fitted on one column of y."
+        )
+    return predicted.astype(float)
+
+
+def _outputs(estimator, X, labels):
+    """Probabilities where there are any, else decision values, else votes."""
+    classes = np.asarray(estimator.classes_)
     for kind, method in [("probability", "predict_proba"), ("decision", "decision_function")]:
         if hasattr(estimator, method):
             values = np.asarray(getattr(estimator, method)(X), dtype=float)
             values = values if values.ndim == 2 else values[:, None]
-            if values.shape[1] in (1, len(classes)):  # not one for each pair of classes
+            pairs = kind == "decision" and decides_pairs(estimator, values, labels)
+            if values.shape[1] in (1, len(classes)) and not pairs:
                 return kind, values
-    return _votes(estimator, X, classes)
+    if inside := members_of(estimator):
+        votes = _votes(_voters_say(inside[0], X), np.arange(len(classes)))
+        return "votes", np.average(votes, axis=0, weights=inside[1])
+    return "label", _votes(labels, classes)
 
 
-def _votes(estimator, X, classes):
-    if getattr(estimator, "voting", None) == "hard":
-        estimators, weights = members_of(estimator)
-        votes = _labels(estimators, X, np.arange(len(classes)))
-        return "votes", np.average(votes, axis=0, weights=weights)
-    return "label", _labels([estimator], X, classes)[0]
+def _votes(labels, classes):
+    """1 for the class that a label names, along a last axis of length n_classes."""
+    return (labels[..., None] == classes).astype(float)
 
 
-def _labels(estimators, X, classes):
-    """1 for the label that each estimator gives, (n_estimators, n_bags, n_classes)."""
-    labels = np.stack([np.asarray(one.predict(X)) for one in estimators])
-    return (labels[:, :, None] == classes).astype(float)
+def _voters_say(voters, X):
+    """Numbers of classes, (n_voters, n_bags): voters are fitted on those."""
+    return np.stack([_predicted(one, X) for one in voters])
 
 
 def _members(estimator, X, kind):
-    """Outputs of each member, (n_members, n_bags, n_outputs), and what the members are."""
-    nothing = None, ""
+    """What the members of an estimator say.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+    X : container of n_bags bags
+    kind : str
+        Of the estimator's own outputs.
+
+    Returns
+    -------
+    members : ndarray of shape (n_members, n_bags, n_outputs) or None
+    says : ndarray of shape (n_members, n_bags) or None
+        See :class:`Prediction`.
+    source : str
+        What the members are.
+    """
+    if (one := wrapped(estimator)) is not None:
+        members, says, source = _members(one, X, kind)
+        if is_a(estimator, "FixedThresholdClassifier", "TunedThresholdClassifierCV"):
+            says = None
+        return members, says, source
     if hasattr(estimator, "steps"):
         for _, step in estimator.steps[:-1]:
             X = X if step is None or step == "passthrough" else step.transform(X)
         return _members(estimator.steps[-1][1], X, kind)
-    for name in _SINGLE:
-        # What is inside one of milkit's own sees other bags.
-        if hasattr(estimator, name) and not isinstance(estimator, BagMixin):
-            return _members(getattr(estimator, name), X, kind)
-    if type(estimator).__name__ == "FrozenEstimator":
-        return _members(estimator.estimator, X, kind)
-    members, source = nothing
+    members, says, source = None, None, ""
+    inside = members_of(estimator)
     if kind == "number" and hasattr(estimator, "_member_outputs"):
         members, source = estimator._member_outputs(X), "networks of the ensemble"
     elif kind == "probability" and hasattr(estimator, "predict_proba_members"):
@@ -177,14 +210,18 @@ def _members(estimator, X, kind):
     elif kind == "probability" and hasattr(estimator, "calibrated_classifiers_"):
         each = [member.predict_proba(X) for member in estimator.calibrated_classifiers_]
         members, source = np.stack(each), "calibrated members"
-    elif (inside := members_of(estimator)) and kind in ("probability", "number"):
-        method = "predict_proba" if kind == "probability" else "predict"
-        each = [np.asarray(getattr(one, method)(X), dtype=float) for one in inside[0]]
-        members, source = np.stack(each), "voters"
-    elif inside and kind == "votes":
-        known = np.arange(len(estimator.classes_))
-        members, source = _labels(inside[0], X, known), "voters"
+    elif inside and kind == "number":
+        members, source = np.stack([_predicted(one, X) for one in inside[0]]), "voters"
+    elif inside and kind in ("probability", "votes"):
+        says, source = _voters_say(inside[0], X), "voters"
+        if kind == "votes":
+            members = _votes(says, np.arange(len(estimator.classes_)))
+        else:
+            members = np.stack([one.predict_proba(X) for one in inside[0]])
     if members is None or len(members) < 2:
-        return nothing
+        return None, None, ""
     members = np.asarray(members, dtype=float)
-    return members if members.ndim == 3 else members[:, :, None], source
+    members = members if members.ndim == 3 else members[:, :, None]
+    if says is None and kind == "probability":
+        says = members.argmax(axis=2)
+    return members, says, source

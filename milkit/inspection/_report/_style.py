@@ -23,12 +23,14 @@ body { margin: 0; background: var(--page); color: var(--text);
   font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 70rem; margin: 0 auto; padding: 1rem; }
 main:focus { outline: none; }
-h1, h2, h3, h4, p, th, td, caption, summary, code { overflow-wrap: break-word; }
+h1, h2, h3, h4, p, li, th, td, caption, summary, code { overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .25rem 0 .5rem; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .5rem; }
 h3 { font-size: 1.1rem; line-height: 1.3; margin: 1rem 0 .5rem; }
 h4 { font-size: 1rem; margin: .75rem 0 .25rem; }
 p { margin: .35rem 0 .75rem; max-width: 46rem; }
+ul { margin: .35rem 0 .75rem; padding-left: 1.25rem; max-width: 46rem; }
+li { margin: .25rem 0; }
 a { color: var(--for); }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .skip { position: absolute; left: .5rem; top: -4rem; padding: .5rem 1rem; z-index: 1;
@@ -54,9 +56,8 @@ tr.chosen th { font-weight: 700; }
 .classes, .covariates { font-size: .9rem; }
 .missing { font-style: italic; color: var(--muted); }
 .instances .rank { width: 2.9rem; }
-.instances .evidence { width: 4.9rem; }
-.instances .weight { width: 5.2rem; }
-.instances .features { width: 36%; }
+.instances .evidence { width: 5.2rem; }
+.listed .name { width: 4rem; }
 .classes thead th:first-child:nth-last-child(3), .covariates thead th:first-child { width: 34%; }
 .covariates thead th:last-child:nth-child(3), .classes thead th:last-child:nth-child(3) {
   width: 39%; }
@@ -84,8 +85,8 @@ pre { white-space: pre-wrap; background: var(--panel); padding: .75rem; margin: 
   font-size: .875rem; }
 footer { border-top: 1px solid var(--rule); padding: .75rem 0; }
 @media (min-width: 40rem) { main { padding: 1.5rem 2rem; }
-  .classes, .covariates { font-size: 1rem; } .instances .features { width: 42%; }
-  .instances .evidence { width: 9rem; }
+  .classes, .covariates { font-size: 1rem; } .instances .evidence { width: 9rem; }
+  .listed .name { width: 4.5rem; }
   .instances img { width: 5rem; height: 5rem; }
   .curve text { font-size: 11px; } .answer { padding: .8rem 1.2rem; } }
 @media (min-width: 60rem) { .pair { display: grid; grid-template-columns: 1fr 1fr;
