@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from milkit.exceptions import describe_bag
+from milkit.inspection._inside import walk
 from milkit.inspection._report import _page as page
 from milkit.inspection._report._covariates import covariate_rows
 from milkit.inspection._report._evidence import evidence_of_bags, take, unusual_features
-from milkit.inspection._report._inside import walk
 from milkit.inspection._report._markup import element, isolated, join
 from milkit.inspection._report._numbers import counted, formatter, probability
 from milkit.inspection._report._pictures import data_uris, find_pictures

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import is_regressor
 
+from milkit.inspection._inside import is_a, members_of, walk
 from milkit.inspection._occlusion import instance_occlusion
 from milkit.inspection._reach import attention_weights, score_instances
-from milkit.inspection._report._inside import is_a, members_of, walk
 from milkit.inspection._report._units import OCCLUSION, Unit, kinds_of, unit_of_evidence
 
 __all__ = ["InstanceEvidence", "evidence_of_bags", "unusual_features"]

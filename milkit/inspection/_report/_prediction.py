@@ -7,7 +7,7 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.inspection._classes import decides_pairs, refuse_multilabel
-from milkit.inspection._report._inside import is_a, members_of, wrapped
+from milkit.inspection._inside import is_a, members_of, wrapped
 
 __all__ = ["Prediction", "check_estimator", "largest", "predict_bags"]
 

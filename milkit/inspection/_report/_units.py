@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sklearn.base import is_regressor
 
-from milkit.inspection._report._inside import inside, is_a, walk
+from milkit.inspection._inside import inside, is_a, walk
 
 __all__ = ["OCCLUSION", "Unit", "is_calibrated", "kinds_of", "unit_of_evidence"]
 
