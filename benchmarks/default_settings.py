@@ -1,11 +1,12 @@
-"""What other values of one parameter would do to an estimator's default setting, on all sets.
+"""What other values of one parameter would do to an estimator's default setting, on several sets.
 
-Stratified 10-fold cross-validation of fold seeds 0 to 4, which the leaderboard never prints;
+Stratified 10-fold cross-validation with fold seeds 0 to 4, which the leaderboard never prints;
 features standardised inside the fold. Each setting differs from the default in what its name says,
 and is compared with it on the same folds, so that a default is changed for all sets at once or not
-at all. Of the large sets only the first three folds of a seed are run. Finished folds are kept in
---results, and a killed run goes on from there.
-Run: python benchmarks/default_settings.py --data FOLDER --jobs 2 --write docs/default_settings.md
+at all. The sets are those of the leaderboard on which a fit is quick. Finished folds are kept in
+--results with all parameters of their model, and a killed run goes on from there.
+Run: python benchmarks/default_settings.py --data FOLDER --seeds 4 --jobs 2
+--write docs/default_settings.md
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from _leaderboard_models import SMALL, read_set, scaled
 from joblib import Parallel, delayed
-from leaderboard import append_row, folds_of, known_rows, one_fold
+from leaderboard import append_row, folds_of, known_rows, one_fold, settings_of
 from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.preprocessing import label_binarize
 from threadpoolctl import threadpool_limits
@@ -53,6 +54,10 @@ SETTINGS = {
 CLASSES = {"AttentionMILClassifier": AttentionMILClassifier, "MISVM": MISVM}
 
 
+def made(name, setting, random_state=0):
+    return CLASSES[name](random_state=random_state, **setting)
+
+
 def name_of(setting):
     return ", ".join(f"{key}={value!r}" for key, value in setting.items()) or "default"
 
@@ -63,7 +68,7 @@ def run_fold(row, setting, X, y, path):
 
     torch.set_num_threads(1)
     train, test = folds_of(y, N_FOLDS, row["seed"])[row["fold"]]
-    model = CLASSES[row["model"]](random_state=1000 * row["seed"] + row["fold"], **setting)
+    model = made(row["model"], setting, 1000 * row["seed"] + row["fold"])
     with threadpool_limits(1):
         found = one_fold(scaled(model), X, y, train, test)
     scores = np.asarray(found["scores"])
@@ -74,7 +79,7 @@ def run_fold(row, setting, X, y, path):
 
 
 def cell(row):
-    return row["model"], row["set"], row["setting"]
+    return row["model"], row["set"], row["settings"]
 
 
 def place(row):
@@ -87,7 +92,7 @@ HEAD = """# Default settings
 
 Written by `benchmarks/default_settings.py`; do not edit.
 
-What another value of one parameter does to a default setting, on eight sets of the
+What another value of one parameter does to a default setting, on {n_sets} sets of the
 [leaderboard](leaderboard.md), with fold seeds that it never prints. Stratified 10-fold
 cross-validation, features standardised inside the fold. The first row is the default, in %; the
 others are differences to it on the same folds. *All sets*: mean of the differences and its standard
@@ -107,19 +112,21 @@ def page(names, sets, seeds, rows):
         if row["seed"] in seeds:
             values = row["accuracy"], row["auc"], row["seconds"]
             found.setdefault(cell(row), {})[place(row)] = values
-    parts = [HEAD, f"Fold seeds: {', '.join(map(str, seeds))}.\n"]
+    parts = [HEAD.format(n_sets=len(sets)), f"Fold seeds: {', '.join(map(str, seeds))}.\n"]
     for name in names:
         parts.append(f"## {name}\n")
         for measure, title in enumerate(("accuracy", "AUC by fold")):
             short = [s.replace("_", " ") for s in sets]
             parts.append(f"| {title} | {' | '.join(short)} | all sets | cost |")
             parts.append("|---" * (len(sets) + 3) + "|")
-            for setting in map(name_of, SETTINGS[name]):
+            default = settings_of(made(name, {}))
+            for setting in SETTINGS[name]:
+                settings = settings_of(made(name, setting))
                 cells = [
-                    (found.get((name, s, setting), {}), found.get((name, s, "default"), {}))
+                    (found.get((name, s, settings), {}), found.get((name, s, default), {}))
                     for s in sets
                 ]
-                parts.append(line(setting, measure, cells))
+                parts.append(line(name_of(setting), measure, cells))
             parts.append("")
     return "\n".join(parts)
 
@@ -171,7 +178,8 @@ def main():
         X, y = read_set(path.parent, dataset, False)
         for name in args.estimators:
             for setting in SETTINGS[name]:
-                start = {"model": name, "set": dataset, "setting": name_of(setting)}
+                settings = settings_of(made(name, setting))
+                start = {"model": name, "set": dataset, "settings": settings}
                 for seed in args.seeds:
                     for fold in range(N_FOLDS):
                         row = start | {"seed": seed, "fold": fold}

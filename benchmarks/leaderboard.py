@@ -46,9 +46,9 @@ def folds_of(y, n_folds, seed):
     return list(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(y, y))
 
 
-def settings_of(name):
-    """A short name for what a model is, with all parameters: other settings are another cell."""
-    text = re.sub(" at 0x[0-9a-f]+", "", "".join(parts_of(MODELS[name].make(1, 0))))
+def settings_of(estimator):
+    """A short name for an estimator with all parameters: other settings are another cell."""
+    text = re.sub(" at 0x[0-9a-f]+", "", "".join(parts_of(estimator)))
     return hashlib.sha1(text.encode()).hexdigest()[:10]
 
 
@@ -107,7 +107,7 @@ def run_cell(data, dataset, name, todo, n_folds, seconds, path):
     torch.set_num_threads(1)
     model = MODELS[name]
     X, y = read_set(Path(data), dataset, model.pixels)
-    settings = settings_of(name)
+    settings = settings_of(model.make(1, 0))
     n_features = X.n_features if len(X.instance_shape) == 1 else 0
     rows = []
     with threadpool_limits(1):
@@ -184,7 +184,7 @@ def cells_of(args, rows):
     for name in args.models:
         for dataset in args.sets:
             n_folds, seeds = protocol(name, args.seeds)
-            done = found.get((dataset, name, settings_of(name)), {})
+            done = found.get((dataset, name, settings_of(MODELS[name].make(1, 0))), {})
             wanted = [(seed, fold) for seed in seeds for fold in range(n_folds)]
             rows = {key: done[key] for key in wanted if key in done}
             cells.append(Cell(dataset, name, MODELS[name], n_folds, seeds, rows))

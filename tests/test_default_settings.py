@@ -65,3 +65,19 @@ def test_the_page_is_what_cross_validation_gives(board, tmp_path, monkeypatch):
     before = (tmp_path / "rows.jsonl").read_text()
     board.main()
     assert (tmp_path / "rows.jsonl").read_text() == before
+
+
+def test_other_defaults_are_run_again(board, tmp_path, monkeypatch):
+    X, y = make_mil_classification(n_bags=40, random_state=0, return_X_y=True)
+    save_bags(tmp_path / "musk1.npz", X, y)
+    path = tmp_path / "rows.jsonl"
+    argv = ["default_settings.py", "--data", str(tmp_path), "--estimators", "MISVM"]
+    argv += ["--results", str(path), "--sets", "musk1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    board.main()
+    n_rows = len(path.read_text().splitlines())
+    monkeypatch.setitem(board.CLASSES, "MISVM", lambda **params: MISVM(**{"C": 0.01, **params}))
+    board.main()
+    # The second setting gives C itself, so only the default is another model now.
+    assert n_rows == 2 * 10
+    assert len(path.read_text().splitlines()) == 3 * 10

@@ -138,12 +138,17 @@ def test_a_budget_ends_between_folds_and_is_said(board, folder):
 
 
 def test_other_settings_are_another_cell(board, monkeypatch):
-    before = {name: board.run.settings_of(name) for name in board.models.MODELS}
+    def settings():
+        models = board.models.MODELS.items()
+        return {name: board.run.settings_of(model.make(1, 0)) for name, model in models}
+
+    before = settings()
     assert len(set(before.values())) == len(before)
-    assert before == {name: board.run.settings_of(name) for name in board.models.MODELS}
+    assert before == settings()
     four_plain = board.models.four_plain
     monkeypatch.setattr(board.models, "four_plain", lambda d, seed: four_plain(d, seed)[:3])
-    changed = {name for name in before if board.run.settings_of(name) != before[name]}
+    after = settings()
+    changed = {name for name in before if after[name] != before[name]}
     assert changed == {CHOICE, "inner choice of milkit"}
 
 
