@@ -310,6 +310,24 @@ def test_estimator_without_attention(bags, images):
     assert shown.label == "evidence for 1"
 
 
+@pytest.mark.parametrize("error", [None, TypeError, ValueError, AttributeError])
+def test_evidence_is_offered_after_one_bag_at_most(bags, monkeypatch, error):
+    asked, score = [], MISVM.score_instances
+
+    def score_instances(self, X):
+        asked.append(len(X))
+        if error is not None:
+            raise error("evidence broke")
+        return score(self, X)
+
+    svm = MISVM().fit(bags, np.arange(12) % 2)
+    monkeypatch.setattr(MISVM, "score_instances", score_instances)
+    with pytest.raises(TypeError, match="MISVM has no attention_weights") as caught:
+        TopInstancesDisplay.from_estimator(svm, bags, kind="attention")
+    assert asked == [1]
+    assert ('pass kind="evidence"' in str(caught.value)) == (error is None)
+
+
 @pytest.mark.parametrize("display", DISPLAYS)
 def test_estimator_without_attention_and_evidence(display, bags, images):
     table = make_pipeline(BagStatistics(), LogisticRegression(max_iter=1000))
@@ -660,6 +678,20 @@ def test_opacity_is_not_a_colour():
         image = np.dstack([colours, np.full_like(grey, opaque, dtype=float)]).astype(dtype)
         shown = BoxOverlayDisplay(image, [[1, 1, 5, 5]], [1.0]).plot()
         np.testing.assert_array_equal(shown.ax_.images[0].get_array(), expected)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 10, 12, 14, 16, 24])
+def test_opacity_of_few_bits(bits):
+    full = 2**bits - 1
+    rng = np.random.default_rng(0)
+    for dtype in (np.uint16, np.int32, np.int64):
+        if full > np.iinfo(dtype).max:
+            continue
+        pictures = rng.integers(0, full + 1, size=(2, 4, 6, 6)).astype(dtype)
+        pictures[:, 3] = full
+        np.testing.assert_array_equal(as_pictures(pictures), as_pictures(pictures[:, :3]))
+        pictures[0, 3] = 0
+        assert (as_pictures(pictures)[0] == 255).all()
 
 
 @pytest.mark.parametrize("full", [1, 255, 65535, 10**6])

@@ -6,6 +6,7 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
@@ -427,6 +428,9 @@ PAIRS = {
         MISVM(), final_estimator=SVC(decision_function_shape=shape), cv=2, covariates=[]
     ),
     "own": Own,
+    "bagging": lambda shape: make_pipeline(
+        BagStatistics(), BaggingClassifier(SVC(decision_function_shape=shape), n_estimators=3)
+    ),
 }
 
 
@@ -441,6 +445,83 @@ def test_three_pairs_are_not_three_classes(name):
         options = {} if function is instance_occlusion else {"kind": "random"}
         with pytest.raises(ValueError, match=r"one for each pair.*decision_function_shape='ovr'"):
             function(model, X, **options)
+
+
+@pytest.mark.parametrize("shape", ["ovo", "ovr"])
+def test_pairs_of_one_bag(shape):
+    X, y = make_bags(n_bags=60, n_classes=3)
+    model = Own(shape).fit(X, y)
+    refused = 0
+    for i in range(len(X)):
+        one = X[i : i + 1]
+        greatest = model.classes_[model.decision_function(one).argmax()]
+        if shape == "ovr" or greatest == model.predict(one)[0]:  # nothing tells
+            assert instance_occlusion(model, one)[0].shape == (len(X[i]), 3)
+            continue
+        refused += 1
+        with pytest.raises(ValueError, match="one for each pair"):
+            instance_occlusion(model, one)
+    assert (refused > 30) == (shape == "ovo")
+
+
+def test_members_of_boosting_decide_pairs_and_it_does_not():
+    X, y = make_bags(n_bags=30, n_classes=3)
+    model = make_pipeline(
+        BagStatistics(), AdaBoostClassifier(SVC(decision_function_shape="ovo"), n_estimators=3)
+    ).fit(X, y)
+    X = BagArray.from_list(X[:6])
+    assert_lists_close(instance_occlusion(model, X), brute_force(model.decision_function, X))
+
+
+def test_evidence_of_instances_is_for_classes_and_not_for_pairs():
+    X, y = make_bags(n_bags=30, n_classes=3)
+    pairs = SVC(decision_function_shape="ovo")
+    plain = InstanceVotingClassifier(pairs).fit(X, y)
+    search = InstanceVotingClassifier(GridSearchCV(pairs, {}, cv=2)).fit(X, y)
+    assert_lists_close(score_instances(search, X), score_instances(plain, X))
+
+
+class Counted(ClassifierMixin, BaseEstimator):
+    """Notes the sizes of the bags that it is asked about."""
+
+    def __init__(self, n_columns=1):
+        self.n_columns = n_columns
+
+    def fit(self, X, y):
+        self.classes_, self.decided_, self.predicted_ = np.unique(y), [], []
+        return self
+
+    def predict(self, X):
+        self.predicted_.append([len(bag) for bag in X])
+        return self.classes_[self._decide(X).argmax(axis=1)]
+
+    def decision_function(self, X):
+        self.decided_.append([len(bag) for bag in X])
+        values = self._decide(X)
+        return values[:, 0] if self.n_columns == 1 else values
+
+    def _decide(self, X):
+        return np.stack([np.resize(bag.mean(axis=0), self.n_columns) for bag in X])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_no_more_is_predicted_than_is_needed(n_classes):
+    X, y = make_bags(n_classes=n_classes)
+    sizes, smallest = [len(bag) for bag in X], [min(map(len, X))]
+    for_check = {2: [], 3: [sizes], 4: [smallest]}[n_classes]
+    model = Counted(1 if n_classes == 2 else n_classes).fit(X, y)
+    instance_occlusion(model, X, instances=[np.arange(len(bag)) == 0 for bag in X])
+    assert model.decided_ == [sizes, [n - 1 for n in sizes]]
+    assert model.predicted_ == for_check
+    model.fit(X, y)
+    deletion_curve(model, X, kind="random", class_label=1)
+    assert model.predicted_ == for_check
+    model.fit(X, y)
+    insertion_curve(model, X, kind="random")
+    assert model.predicted_ == for_check + [sizes] * (n_classes != 3)
+    model.fit(X, y)
+    deletion_curve(model, X[:1], kind="random")
+    assert model.predicted_ == [sizes[:1]]
 
 
 @pytest.mark.parametrize("name", PAIRS)

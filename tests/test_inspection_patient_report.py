@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -42,6 +42,7 @@ from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
 from milkit.inspection import attention_weights, instance_occlusion, patient_report
 from milkit.inspection._report._style import CSS
+from milkit.inspection._report._units import kinds_of, unit_of_evidence
 from milkit.neural import AttentionMILRegressor
 from milkit.utils.validation import as_bag_array
 
@@ -308,6 +309,24 @@ def shown_evidence(report):
     return np.array([value for _, value in sorted(found)])
 
 
+def test_zero_decides_only_without_a_threshold(cohort):
+    X, y = cohort
+    machine = MISVM().fit(X, y)
+    decisions = machine.decision_function(X)
+    between = int(np.flatnonzero(decisions > 0.01)[0])
+    moved = FixedThresholdClassifier(
+        FrozenEstimator(machine),
+        threshold=1e3,
+        pos_label="ill",
+        response_method="decision_function",
+    ).fit(X, y)
+    for model, told in [(machine, True), (moved, False), (make_pipeline(moved), False)]:
+        for bag in (between, int(np.argmin(decisions))):  # also where zero says the same
+            words = check(patient_report(model, X, bag)).words
+            assert ("Above zero means ill" in words) == told
+    assert "The larger, the more it speaks for ill" in words
+
+
 def test_a_list_says_what_its_models_predict(cohort):
     """Each with a threshold of its own, which the probabilities do not show."""
     X, y = cohort
@@ -343,6 +362,17 @@ def test_members_under_a_threshold_are_not_counted(cohort):
     words = check(patient_report(rule, X, 5)).words
     assert "the model decides with a threshold or a rule of its own" in words
     assert "of 2 voters" not in words
+
+
+class ListsClasses(Fixed):
+    """Has its classes in a plain list."""
+
+    @property
+    def classes_(self):
+        return list(self.classes)
+
+    def predict(self, X):
+        return np.array([self.classes_[1]] * len(as_bag_array(X)))
 
 
 class Few(Fixed):
@@ -407,6 +437,65 @@ def test_occlusion_of_a_list_has_one_unit(cohort):
     assert "Highest evidence" not in words
 
 
+def test_a_fusion_decides_as_its_last_model_does(cohort):
+    X, y = (part[1:] for part in cohort)  # the age of the first is missing
+    last = [LogisticRegression(), SVC()]
+    fusions = [
+        ClinicalFusion(rows_of_bags(GaussianNB()), one, covariates=["age"], cv=2).fit(X, y)
+        for one in last
+    ]
+    assert kinds_of(fusions[0]) == ("LogisticRegression",)
+    assert kinds_of(fusions) == ("LogisticRegression", "SVC")
+
+
+def hard_votes():
+    return VotingClassifier([("a", MISVM()), ("b", MISVM(C=2)), ("c", MISVM(C=3))])
+
+
+def test_votes_are_looked_into_at_any_depth(cohort):
+    X, y = cohort
+    soft = VotingClassifier(
+        [("a", InstanceVotingClassifier()), ("b", InstanceVotingClassifier())], voting="soft"
+    )
+    for model in (
+        make_pipeline("passthrough", hard_votes()),
+        GridSearchCV(make_pipeline("passthrough", hard_votes()), {}, cv=2),
+    ):
+        words = check(patient_report(model.fit(X, y), X, 5)).words
+        assert "3 of 3 voters say ill" in words
+        assert re.search("Share of votes 1.00", words)
+        assert "It is the mean over the members" in words
+    words = check(patient_report(CalibratedClassifierCV(soft, cv=2).fit(X, y), X, 5)).words
+    assert "2 of 2 calibrated members say ill" in words
+    assert "It is the mean over the members" in words
+    vote = hard_votes().fit(X, y)
+    report = patient_report([vote, vote], X, 5)
+    np.testing.assert_equal(shown_evidence(report), shown_evidence(patient_report(vote, X, 5)))
+    assert "2 of 2 models of the list say ill" in check(report).words
+
+
+def test_votes_without_evidence_in_a_list(cohort):
+    X, y = cohort
+    voters = [("a", rows_of_bags(LogisticRegression())), ("b", rows_of_bags(GaussianNB()))]
+    vote = VotingClassifier(voters).fit(X, y)
+    words = check(patient_report([vote, vote], X, 5)).words
+    assert "have no decision that could fall" in words
+    assert "different units" not in words
+
+
+def test_ensembles_that_are_not_looked_into(cohort):
+    X, y = cohort
+    model = make_pipeline(BagStatistics(), BaggingClassifier(LogisticRegression(), 2)).fit(X, y)
+    words = check(patient_report(model, X, 5)).words
+    assert "no spread is known" in words
+    assert "one model" not in words
+
+
+def test_classes_may_be_a_list(cohort):
+    X, _ = cohort
+    assert re.search("Predicted ?ill", check(patient_report(ListsClasses(), X, 5)).words)
+
+
 def test_bags_beside_columns_have_occlusion(cohort):
     X, y = cohort
     frame = pd.DataFrame({"cells": list(X), "age": np.r_[40, X.covariates["age"][1:]]})
@@ -452,7 +541,6 @@ def test_fusion_and_what_it_holds(cohort):
     model = ClinicalFusion(MISVM(), tree, bag_features=["rate"], cv=2, random_state=0)
     words = check(patient_report(model.fit(table, y), table, 5)).words
     assert "before the clinical data are added" in words
-    assert "moved the prediction" not in words
     assert "computed by the model itself" not in words
 
 
@@ -496,10 +584,12 @@ def test_one_instance():
         ([-5.0, -5.1, -5.2], True),
         ([5.0, 6.0, 7.0], False),
         ([-1.0, 0.0, 1.0], False),
+        ([1.02] + 1499 * [-1.0], False),  # one witness, of hardly any weight in the deviation
+        (np.linspace(-1.0, -1.05, 1500).tolist(), True),
     ],
 )
 def test_nobody_stands_out(values, told):
-    X = [np.arange(6.0).reshape(3, 2)]
+    X = [np.zeros((len(values), 2))]
     words = check(patient_report(Fixed(values), X, 0, noun="RBC")).words
     assert ("No RBC stands out" in words) == told
 
@@ -555,7 +645,8 @@ def test_attention_is_averaged_as_evidence_is(cohort):
     models = [filtered, network().fit(X, y)]
     each = [attention_weights(model, X)[bag] for model in models]
     assert np.isnan(each[0]).any()
-    np.testing.assert_allclose(shown(models), np.nanmean(each, axis=0), atol=6e-4)
+    np.testing.assert_allclose(shown(models), np.nan_to_num(each).mean(axis=0), atol=6e-4)
+    assert sum(shown(models)) == pytest.approx(1, abs=0.003)
 
 
 def test_settings_are_those_that_were_chosen(cohort):
@@ -577,8 +668,12 @@ def test_settings_are_those_that_were_chosen(cohort):
     assert "w" * 900 in words
 
 
+PLAIN_PROBABILITIES = ["networks", "mean of networks", "layers behind the mean", "instances"]
 READ = {
-    "decision": (lambda X, y: MISVM().fit(X, y), ["signed distance", "clear the decision", "one"]),
+    "decision": (
+        lambda X, y: MISVM().fit(X, y),
+        ["\u00b11 is the margin", "clear the decision", "on one scale"],
+    ),
     "networks": (
         lambda X, y: network().fit(X, y),
         ["log-odds", "No calibrator was used", "Compare instances of one bag only"],
@@ -597,7 +692,7 @@ READ = {
     ),
     "calibrated": (
         lambda X, y: CalibratedClassifierCV(MISVM(), cv=2, method="sigmoid").fit(X, y),
-        ["signed distance", "The probabilities are calibrated"],
+        ["\u00b11 is the margin", "The probabilities are calibrated"],
     ),
     "occlusion": (
         lambda X, y: rows_of_bags(SVC()).fit(X, y),
@@ -611,9 +706,21 @@ READ = {
         lambda X, y: [MISVM().fit(X, y), network().fit(X, y)],
         ["count in different units", "Compare instances of one bag only", "is no probability"],
     ),
+    "some calibrated": (
+        lambda X, y: [
+            CalibratedClassifierCV(rows_of_bags(GaussianNB()), cv=2).fit(X, y),
+            rows_of_bags(GaussianNB()).fit(X, y),
+        ],
+        ["The probabilities of some members are calibrated and those of others are not"],
+    ),
+    "calibrated by itself": (
+        lambda X, y: rows_of_bags(SVC(probability=True, random_state=0)).fit(X, y),
+        ["The probabilities are calibrated"],
+    ),
 }
 
 
+@pytest.mark.filterwarnings("ignore:The `probability` parameter")
 @pytest.mark.parametrize("name", READ)
 def test_how_to_read_it(cohort, name):
     X, y = cohort
@@ -622,9 +729,27 @@ def test_how_to_read_it(cohort, name):
     text = page.words[page.words.rindex("How to read this page") :]
     for part in told:
         assert part in text or (part.startswith("The larger") and part in page.words)
-    assert ("calibrated" in text) == (name == "calibrated")
+    assert ("calibrated" in text) == ("calibrated" in name)
+    assert ("No calibrator was used" in text) == (name in PLAIN_PROBABILITIES)
+    assert ("is that of the other class" in text) == (name == "instances")
     (section,) = [a for a in page.all("section") if a.get("id") == "reading"]
     assert section["class"] == "part"
+
+
+def test_one_scale(cohort):
+    machine, attention = (model.fit(*cohort) for model in (MISVM(), network()))
+    assert unit_of_evidence(machine).one_scale
+    assert not unit_of_evidence(attention).one_scale
+    assert unit_of_evidence([machine, machine]).one_scale
+    assert not unit_of_evidence([machine, attention]).one_scale
+
+
+def test_minus_is_of_the_other_class_in_probabilities_only(cohort):
+    X, y = cohort
+    instances = InstanceVotingClassifier().fit(X, y)
+    for models, told in [([instances] * 2, True), ([instances, MISVM().fit(X, y)], False)]:
+        words = check(patient_report(models, X, 5)).words
+        assert ("is that of the other class" in words) == told
 
 
 def test_several_classes(cohort):
@@ -886,7 +1011,6 @@ def test_words_of_the_user_are_kept(machine, cohort):
     page = check(patient_report(machine, X, "patient-4", noun="RBC", label="healthy"))
     assert "RBCs in the order of their evidence" in page.words
     assert "Rbc" not in page.words
-    assert "its prediction" not in page.words
 
 
 def nasty_report(**options):

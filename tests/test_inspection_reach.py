@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import BaggingClassifier
+from sklearn.ensemble import BaggingClassifier, VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -197,6 +197,72 @@ def test_attention_of_members_that_drop_different_instances(data):
     weights = attention_weights(calibrated, X)
     np.testing.assert_allclose([np.nansum(w) for w in weights], 1, rtol=1e-5)
     np.testing.assert_array_equal(np.isfinite(np.concatenate(weights)), np.any(kept, axis=0))
+
+
+def halves():
+    return make_pipeline(KeepLarge(), MISVM())
+
+
+@pytest.mark.parametrize("depth", ["bare", "in a pipeline", "in a calibration", "of votes"])
+def test_votes_are_the_weighted_mean_of_their_members(data, depth):
+    X, y = data
+    members = [("a", halves()), ("gone", "drop"), ("b", MISVM(C=3))]
+    soft = [(name, CalibratedClassifierCV(m, cv=2, ensemble=False)) for name, m in members[::2]]
+    model = VotingClassifier(members, weights=[1, 9, 3])
+    if depth == "in a pipeline":
+        model = make_pipeline("passthrough", model)
+    elif depth == "in a calibration":
+        model = VotingClassifier(soft, voting="soft", weights=[1, 3])
+        model = CalibratedClassifierCV(model, cv=2, ensemble=False)
+    elif depth == "of votes":
+        model = VotingClassifier([("vote", model), ("again", model)])
+    one, two = (np.concatenate(score_instances(m.fit(X, y), X)) for m in (halves(), MISVM(C=3)))
+    assert np.isnan(one).any()
+    expected = np.where(np.isnan(one), two, (one + 3 * two) / 4)
+    found = score_instances(model.fit(X, y), X)
+    assert [len(part) for part in found] == [len(bag) for bag in X]
+    np.testing.assert_allclose(np.concatenate(found), expected)
+    if "calibration" not in depth:
+        with pytest.raises(TypeError, match="VotingClassifier may label an instance differently"):
+            predict_instances(model, X)
+
+
+def test_votes_of_several_classes():
+    X, y = four_classes()
+    members = [InstanceVotingClassifier(), MISVM()]
+    vote = VotingClassifier([("a", members[0]), ("b", members[1])]).fit(X, y)
+    one, two = (np.concatenate(m.fit(X, y).score_instances(X)) for m in members)
+    np.testing.assert_allclose(np.concatenate(score_instances(vote, X)), (one + two) / 2)
+
+
+def test_attention_of_voters(data):
+    X, y = data
+    two_heads = quick_attention().set_params(n_heads=2)
+    members = [make_pipeline(KeepLarge(), quick_attention()), two_heads]
+    vote = VotingClassifier([("a", members[0]), ("b", members[1])], weights=[3, 1]).fit(X, y)
+    one, two = (np.concatenate(attention_weights(m.fit(X, y), X)) for m in members)
+    found = attention_weights(vote, X)
+    expected = (3 * np.nan_to_num(one) + two.mean(axis=1)) / 4
+    np.testing.assert_allclose(np.concatenate(found), expected)
+    np.testing.assert_allclose([part.sum() for part in found], 1, rtol=1e-5)
+
+
+def test_votes_of_regressors(data):
+    X, _ = data
+    y = np.array([bag.mean() for bag in X])
+    network = AttentionMILRegressor(max_iter=2, hidden_layer_sizes=(8,), random_state=0)
+    vote = VotingRegressor([("a", network), ("b", network)]).fit(X, y)
+    assert_lists_equal(score_instances(vote, X), network.fit(X, y).score_instances(X))
+
+
+def test_votes_without_evidence(data):
+    X, y = data
+    rows = make_pipeline(BagStatistics(), LogisticRegression())
+    vote = VotingClassifier([("a", MISVM()), ("b", rows)])
+    with pytest.raises(NotFittedError, match="VotingClassifier"):
+        score_instances(vote, X)
+    with pytest.raises(TypeError, match=r"'bagstatistics'.*turns each bag into one row"):
+        score_instances(vote.fit(X, y), X)
 
 
 def four_classes():
@@ -414,6 +480,9 @@ def test_steps_that_take_the_data_frame_alone(data, nested):
     model = GridSearchCV(make_pipeline("passthrough", model), {}, cv=2) if nested else model
     expected = score_instances(make_pipeline(KeepLarge(), MISVM()).fit(X, y), X)
     assert_lists_equal(score_instances(model.fit(frame, y), frame), expected)
+    # A step that hands on what it gets does not take the DataFrame away.
+    same = make_pipeline(FunctionTransformer(), clone(model))
+    assert_lists_equal(score_instances(same.fit(frame, y), frame), expected)
     # The columns that a step of somebody else's made are those that the next one finds.
     model = make_pipeline(
         FunctionTransformer(cells_and_known_age), "passthrough", NamesCovariates()
@@ -440,6 +509,30 @@ def test_a_data_frame_that_becomes_a_table(data, nested):
             match=r"'columntransformer' \(ColumnTransformer\) turns each bag into one row",
         ):
             function(model.fit(frame, y), frame)
+
+
+class Broken(BaseEstimator):
+    """Takes bags, and fails on them when it is told."""
+
+    def fit(self, X, y=None):
+        self.fails_ = False
+        return self
+
+    def transform(self, X):
+        bags = as_bag_array(X, covariates=["age"] if isinstance(X, pd.DataFrame) else None)
+        if self.fails_:
+            raise ValueError("frame" if isinstance(X, pd.DataFrame) else "bags")
+        return bags
+
+
+def test_the_error_of_a_step_is_told_after_that_of_the_data_frame(data):
+    X, y = data
+    frame = pd.DataFrame({"cells": pd.Series(X), "age": np.arange(24.0)})
+    model = make_pipeline(Broken(), MISVM()).fit(frame, y)
+    model[0].fails_ = True
+    with pytest.raises(ValueError, match="frame") as raised:
+        score_instances(model, frame)
+    assert str(raised.value.__cause__) == "bags"
 
 
 def double_bags(X):

@@ -1,14 +1,10 @@
 """Classifiers that give more, or other, than one label for a bag and a decision for each class."""
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
 
-from milkit.base import BagMixin
+from milkit.utils._inside import decision_source
 
 __all__ = ["decides_pairs", "refuse_multilabel"]
-
-# Where an estimator holds the one whose decisions it passes on.
-_PASSED_ON = ("best_estimator_", "estimator_", "final_estimator_")
 
 
 def decides_pairs(estimator, decisions, labels):
@@ -16,15 +12,16 @@ def decides_pairs(estimator, decisions, labels):
 
     SVC(decision_function_shape="ovo") decides so, and three classes make three pairs: it is looked
     for inside pipelines, searches and wrappers. Where none is found, it is pairs if the label of
-    every bag wins the most of them, and that of some bag has not the greatest decision.
+    every bag wins the most of them, and that of some bag has not the greatest decision; where all
+    labels have both, these bags do not tell, and it is taken for one for each class.
 
     Parameters
     ----------
     estimator : fitted classifier
     decisions : ndarray of shape (n_bags,) or (n_bags, n_columns)
         What its ``decision_function`` gives.
-    labels : ndarray of shape (n_bags,)
-        What it predicts for the same bags.
+    labels : ndarray of shape (n_bags,) or None
+        What it predicts for the same bags; looked at only for three columns of three classes.
 
     Returns
     -------
@@ -36,12 +33,10 @@ def decides_pairs(estimator, decisions, labels):
         return False
     if len(first) != len(classes):
         return True
-    shape = getattr(_source(estimator), "decision_function_shape", None)
+    shape = getattr(decision_source(estimator), "decision_function_shape", None)
     if shape is not None:
         return shape == "ovo"
     decisions, labels = np.asarray(decisions), np.ravel(labels)
-    if len(np.unique(labels)) < 2:  # these bags do not tell
-        return False
     winners = np.where(decisions > 0, first, second)
     wins = (winners[:, :, None] == np.arange(len(classes))).sum(axis=1)
     by_wins = _are_greatest(wins, labels, classes).all()
@@ -52,20 +47,6 @@ def _are_greatest(values, labels, classes):
     """Has the column of the label the greatest value, shape (n_bags,)?"""
     greatest = values == values.max(axis=1, keepdims=True)
     return (greatest & (labels[:, None] == classes)).any(axis=1)
-
-
-def _source(estimator):
-    """The estimator that makes the decisions, inside pipelines, searches and wrappers."""
-    if hasattr(estimator, "steps"):
-        return _source(estimator.steps[-1][1])
-    if isinstance(estimator, FrozenEstimator):
-        return _source(estimator.estimator)
-    # What else is inside one of milkit's sees other bags, or instances.
-    names = ("final_estimator_",) if isinstance(estimator, BagMixin) else _PASSED_ON
-    for name in names:
-        if hasattr(estimator, name):
-            return _source(getattr(estimator, name))
-    return estimator
 
 
 def refuse_multilabel(estimator, shape):

@@ -1,5 +1,7 @@
 """Decisions of a fitted estimator on bags from which instances were taken away."""
 
+from functools import cached_property
+
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
@@ -38,7 +40,7 @@ class Decisions:
     classes : ndarray of shape (n_classes,) or None
         None where the decision is a number without classes.
     labels : ndarray of shape (n_bags,) or None
-        What a classifier predicts for the bags.
+        What a classifier predicts for the bags, asked for when it is first looked at.
     whole : ndarray of shape (n_bags,) or (n_bags, n_columns)
         The decision on each bag.
     """
@@ -50,6 +52,7 @@ class Decisions:
                 f"{estimator!r} instead."
             )
         check_is_fitted(estimator)
+        self._estimator = estimator
         self._name = type(estimator).__name__
         self._method = _choose(estimator, response_method)
         self._respond = getattr(estimator, self._method)
@@ -64,14 +67,12 @@ class Decisions:
             raise BagShapeError(f"Got no bags; {caller} needs at least one.")
         self._frame = X if is_frame(X) else None
         self._column = array_columns(X)[0] if is_frame(X) else None
-        self.labels, pairs = None, False
-        if self.classes is not None:
-            self.labels = estimator.predict(self.container())
-            refuse_multilabel(estimator, np.shape(self.labels))
         raw = self._respond(self.container())
-        if self._method == "decision_function" and self.classes is not None:
-            pairs = decides_pairs(estimator, raw, self.labels)
-        self.whole = self._read(raw, pairs)
+        self.whole = self._read(raw, self.classes is not None and self._has_pairs(raw))
+
+    @cached_property
+    def labels(self):
+        return None if self.classes is None else self._predict(self.container())
 
     def container(self):
         """The bags as the estimator gets them."""
@@ -127,6 +128,27 @@ class Decisions:
             return decisions[np.arange(len(decisions)), index]
         other = 1 - decisions if self._method == "predict_proba" else -decisions
         return np.where(index == 1, decisions, other)
+
+    def _predict(self, X):
+        labels = self._estimator.predict(X)
+        refuse_multilabel(self._estimator, np.shape(labels))
+        return labels
+
+    def _has_pairs(self, raw):
+        """Are the decisions of a classifier on pairs of classes? Several labels are refused.
+
+        What has one column needs no labels for it, and mostly those of the smallest bag do.
+        """
+        shape = np.shape(raw)[1:] if not isinstance(raw, list) else None
+        if shape in ((), (1,)):
+            return False
+        decides, labels = self._method == "decision_function", None
+        if len(self.bags) == 1 or (decides and shape == (len(self.classes),) == (3,)):
+            labels = self.labels
+        else:
+            smallest = [int(self.bags.sizes.argmin())]
+            self._predict((self.bags if self._frame is None else self._frame.iloc)[smallest])
+        return decides and shape is not None and decides_pairs(self._estimator, raw, labels)
 
     def _instances_at_once(self):
         bytes_of_one = self.bags.n_features * max(8, self.bags.dtype.itemsize)

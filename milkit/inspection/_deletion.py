@@ -54,7 +54,7 @@ def deletion_curve(
         is followed.
     n_steps : int, default=20
         Number of steps from the one end to the other. A bag is decided at most ``n_steps`` + 2
-        times, whatever its size.
+        times, whatever its size, and predicted at most twice.
     response_method : {"auto", "decision_function", "predict_proba", "predict"}, default="auto"
         What counts as the decision, as in :func:`instance_occlusion`. For ``classes_[0]`` of two
         classes it is the negative, or one minus the probability.

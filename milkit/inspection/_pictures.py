@@ -3,7 +3,7 @@
 import numpy as np
 
 _CHANNELS = (1, 3, 4)
-# What full opacity is: a share, a byte, or two bytes.
+# What full opacity is where it is not of whole numbers: a share, a byte, or two bytes.
 _OPAQUE = (1, 255, 65535)
 
 
@@ -32,8 +32,10 @@ def as_pictures(instances):
         Bytes are taken as they are. Other numbers inside [0, 1] are multiplied by 255, and all
         others are stretched together, so that the least finite number of all becomes 0 and the
         largest 255: pictures that are shown beside each other stay comparable. What is not finite
-        is mid-grey. A fourth channel is opacity, over white, and not stretched with the colours:
-        full is 1, 255 or 65535, the first that is more than half of the largest, or the largest.
+        is mid-grey. A fourth channel is opacity, over white, and not stretched with the colours.
+        Full is, of integers, the largest number of the fewest bits that hold all of them, and of
+        8 bits at least: 255, 511, 1023, ..., or 1 where none is above it. Of other numbers it is
+        1, 255 or 65535, the first that is more than half of the largest, or the largest.
 
     Returns
     -------
@@ -58,8 +60,7 @@ def as_pictures(instances):
 def _bytes(pictures):
     if pictures.dtype == np.uint8:
         return pictures
-    pictures = pictures.astype(np.float64)
-    parts = _stretched(pictures[:, :3]), _opacity(pictures[:, 3:])
+    parts = _stretched(pictures[:, :3].astype(np.float64)), _opacity(pictures[:, 3:])
     return np.rint(255 * np.concatenate(parts, axis=1)).astype(np.uint8)
 
 
@@ -74,6 +75,11 @@ def _stretched(values):
 
 def _opacity(values):
     """Opacity inside [0, 1]; what is not finite is opaque."""
+    of_integers = values.dtype.kind in "iu"
+    values = values.astype(np.float64)
     largest = values.max(initial=0, where=np.isfinite(values))
-    full = next((most for most in _OPAQUE if largest < 2 * most), largest)
+    if of_integers:
+        full = 1 if largest <= 1 else 2 ** max(8, int(largest).bit_length()) - 1
+    else:
+        full = next((most for most in _OPAQUE if largest < 2 * most), largest)
     return np.where(np.isfinite(values), np.clip(values / full, 0, 1), 1)

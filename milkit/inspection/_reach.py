@@ -13,6 +13,7 @@ from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
 from milkit.inspection._classes import refuse_multilabel
 from milkit.utils._containers import columns_beside_bags, is_frame
+from milkit.utils._inside import is_a, voters_of
 from milkit.utils.validation import as_bag_array, reads_as_table
 
 __all__ = ["attention_weights", "predict_instances", "score_instances"]
@@ -39,7 +40,8 @@ def score_instances(estimator, X):
     estimator : fitted estimator
         An estimator with ``score_instances``, or any nesting of Pipeline, GridSearchCV (and
         other searches), FrozenEstimator, CalibratedClassifierCV, FixedThresholdClassifier,
-        TunedThresholdClassifierCV and OneVsRestClassifier around one.
+        TunedThresholdClassifierCV, OneVsRestClassifier, VotingClassifier and VotingRegressor
+        around one, or several.
     X : container of n_bags bags
         Any form that :func:`milkit.utils.validation.as_bag_array` takes. An estimator finds the
         covariates that it names among the other columns of a DataFrame, and a step that takes
@@ -51,7 +53,9 @@ def score_instances(estimator, X):
         Aligned with the instances of X itself, in their order: NaN where a step dropped the
         instance. Over the members of a CalibratedClassifierCV it is the mean (of their evidence,
         before calibration); for each class that of the members that know the class, and NaN for
-        one that none knows.
+        one that none knows. Over the voters of a VotingClassifier or VotingRegressor it is the
+        mean with the weights of the vote; those should count in the same units. What some members
+        dropped has the mean of the others.
 
     Raises
     ------
@@ -86,7 +90,8 @@ def attention_weights(estimator, X):
     Returns
     -------
     weights : list of ndarray, each of shape (n_i,)
-        Sum to 1 over the instances of a bag that were not dropped; NaN for those that were.
+        Sum to 1 over the instances of a bag that were not dropped; NaN for those that were. Over
+        several members it is their mean, to which a member adds 0 where it dropped the instance.
         Never compare them across bags.
 
     Raises
@@ -213,7 +218,9 @@ def _values(estimator, given, method):
             f"{type(estimator).__name__} holds no fitted estimator; {method} needs refit=True."
         )
     if hasattr(estimator, "calibrated_classifiers_"):
-        return _mean_of_members(estimator, given, method)
+        return _over_calibrated(estimator, given, method)
+    if is_a(estimator, "VotingClassifier", "VotingRegressor"):
+        return _over_voters(estimator, given, method)
     if isinstance(estimator, OneVsRestClassifier):
         return _one_vs_rest(estimator, given, method)
     raise TypeError(_lacks(estimator, method))
@@ -222,8 +229,8 @@ def _values(estimator, given, method):
 def _lacks(estimator, method):
     return (
         f"{type(estimator).__name__} has no {method}. It needs an estimator such as "
-        f"{_HAVE[method]}, alone or inside a Pipeline, a search or a calibration or threshold "
-        "wrapper."
+        f"{_HAVE[method]}, alone or inside a Pipeline, a search, a vote or a calibration or "
+        "threshold wrapper."
     )
 
 
@@ -246,6 +253,8 @@ def _through_pipeline(pipeline, given, method):
 
 def _through_step(name, step, given, method):
     Xt = _transformed(step, given)
+    if Xt is given.bags:  # and the DataFrame stays what the next step may want
+        return given
     if not isinstance(Xt, BagArray) and reads_as_table(Xt):
         raise TypeError(
             f"Step {name!r} ({type(step).__name__}) turns each bag into one row, so {method} has "
@@ -273,10 +282,13 @@ def _transformed(step, given):
     """What a step makes of the bags; of the DataFrame where it takes nothing else."""
     try:
         return step.transform(given.bags)
-    except (AttributeError, LookupError, TypeError, ValueError):  # what it says of other input
+    except (AttributeError, LookupError, TypeError, ValueError) as first:  # it may want a frame
         if given.frame is None:
             raise
-    return step.transform(given.frame)
+        try:
+            return step.transform(given.frame)
+        except Exception as second:
+            raise second from first
 
 
 def _scatter(values, index, n_instances):
@@ -291,7 +303,51 @@ def _scatter(values, index, n_instances):
     return full
 
 
-def _mean_of_members(estimator, given, method):
+def mean_of_members(values, weights=None, shares=False):
+    """Mean over the members, of those that have a finite number.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_members, n, ...)
+    weights : array-like of shape (n_members,), default=None
+        None weighs all alike.
+    shares : bool, default=False
+        Are the numbers shares of a whole? Then a member that has none adds 0, so that the means
+        are shares, too.
+
+    Returns
+    -------
+    means : ndarray of shape (n, ...)
+        NaN where no member has a number.
+    """
+    values = np.asarray(values, dtype=float)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
+    known = np.isfinite(values)
+    each = weights.reshape(-1, *[1] * (values.ndim - 1)) * known
+    totals = each.sum(axis=0)
+    sums = (each * np.where(known, values, 0)).sum(axis=0)
+    by = np.full(totals.shape, weights.sum()) if shares else totals
+    return np.divide(sums, by, out=np.full(sums.shape, np.nan), where=totals > 0)
+
+
+def _over_voters(vote, given, method):
+    check_is_fitted(vote)
+    if method == "predict_instances":
+        raise TypeError(
+            f"The members of {type(vote).__name__} may label an instance differently. Use "
+            "score_instances, which averages."
+        )
+    members, weights = voters_of(vote)
+    values = [_values(member, given, method) for member in members]
+    shares = method == "attention_weights"
+    if shares:  # the heads of one have nothing to do with those of another
+        values = [part if part.ndim == 1 else part.mean(axis=1) for part in values]
+    elif len({part.ndim for part in values}) > 1:
+        values = [part if part.ndim == 2 else np.column_stack([-part, part]) for part in values]
+    return mean_of_members(values, weights, shares)
+
+
+def _over_calibrated(estimator, given, method):
     members = [member.estimator for member in estimator.calibrated_classifiers_]
     if len(members) > 1 and method == "predict_instances":
         raise TypeError(
@@ -304,13 +360,7 @@ def _mean_of_members(estimator, given, method):
         values = _by_class(estimator, members, values)
     if len(members) == 1:
         return values[0]
-    values = np.stack(values)
-    known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    if method == "attention_weights":  # what a member dropped has no share of its attention
-        counts = np.where(counts > 0, len(members), 0)
-    totals = np.where(known, values, 0).sum(axis=0)
-    return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
+    return mean_of_members(values, shares=method == "attention_weights")
 
 
 def _by_class(estimator, members, values):

@@ -152,9 +152,10 @@ def class_values(estimator, bags, kind):
 
 
 def _has_evidence(estimator, bags):
+    """Asked of one bag, only to word a message: what fails here has none to offer."""
     try:
-        KINDS["evidence"](estimator, bags)
-    except TypeError:
+        KINDS["evidence"](estimator, one_bag(bags, 0).given)
+    except (TypeError, ValueError, AttributeError):
         return False
     return True
 

@@ -8,6 +8,7 @@ from milkit.base import BagMixin
 from milkit.exceptions import BagShapeError
 from milkit.utils._blocks import in_blocks
 from milkit.utils._inner_fit import fit_inside, split_by_group, steps_of
+from milkit.utils._inside import decision_source
 
 _WITHOUT_WEIGHTS = (
     "Use a classifier that takes it, or no weights (InstanceVotingClassifier: weight='instance' "
@@ -102,6 +103,5 @@ def instance_evidence(classifier, instances, rows=None):
 
 def _is_pairwise(classifier):
     """Is there a decision for each pair of classes, as of SVC(decision_function_shape="ovo")?"""
-    _, last = list(steps_of(classifier))[-1]
-    pairwise = getattr(last, "decision_function_shape", "ovr") == "ovo"
+    pairwise = getattr(decision_source(classifier), "decision_function_shape", "ovr") == "ovo"
     return pairwise and len(classifier.classes_) > 2

@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from milkit.exceptions import describe_bag
-from milkit.inspection._inside import walk
 from milkit.inspection._report import _page as page
 from milkit.inspection._report._covariates import covariate_rows
 from milkit.inspection._report._evidence import evidence_of_bags, take, unusual_features
@@ -15,7 +14,8 @@ from milkit.inspection._report._markup import element, isolated, join
 from milkit.inspection._report._numbers import counted, formatter, probability
 from milkit.inspection._report._pictures import data_uris, find_pictures
 from milkit.inspection._report._prediction import predict_bags
-from milkit.inspection._report._units import is_calibrated
+from milkit.inspection._report._units import calibration
+from milkit.utils._inside import walk
 
 __all__ = ["report_content"]
 
@@ -26,7 +26,7 @@ _HELD_OUT = (
 _HELD_OUT_LIST = (
     " If its models come from cross-validation in which this patient took part, all but one were."
 )
-# Of less spread than this share of its mean, evidence names nobody.
+# If its range is less than this share of the largest, evidence names nobody.
 _STANDS_OUT = 0.1
 
 
@@ -78,7 +78,7 @@ def report_content(estimator, X, bags, rows, **options):
             heading = element("h2", isolated(_name(bags, row)))
             parts = [element("section", heading, *parts, id=f"bag-{row}", class_="bag")]
         content += parts
-    content.append(page.reading_part(prediction, evidence, is_calibrated(estimator), noun))
+    content.append(page.reading_part(prediction, evidence, calibration(estimator), noun))
     content.append(page.model_part(_settings(estimator), noun))
     return [part for part in content if part is not None]
 
@@ -211,18 +211,16 @@ def _texts(evidence, values, order, towards, prediction, noun):
     shown = values[order]
     if len(order) > 1 and np.ptp(shown) == 0:
         yield f"All {noun}s have the same evidence, so that their order says nothing."
-    elif len(order) > 1 and _spread(shown) < _STANDS_OUT:
+    elif len(order) > 1 and _range(shown) < _STANDS_OUT:
         yield (
             f"No {noun} stands out: the evidence of all is nearly the same, so that their order "
             "says little."
         )
 
 
-def _spread(values):
-    """Standard deviation of finite numbers, as a share of their mean."""
-    values = values / np.abs(values).max()  # the square of a large number is not finite
-    mean = abs(values.mean())
-    return values.std() / mean if mean > 0 else np.inf
+def _range(values):
+    """Range of finite numbers, as a share of the largest magnitude: one of many may stand out."""
+    return np.ptp(values / np.abs(values).max())  # that of large numbers may not be finite
 
 
 def _origins(one_bag, shown, image_paths, row):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import is_regressor
 
-from milkit.inspection._inside import is_a, members_of, walk
 from milkit.inspection._occlusion import instance_occlusion
-from milkit.inspection._reach import attention_weights, score_instances
+from milkit.inspection._reach import attention_weights, mean_of_members, score_instances
 from milkit.inspection._report._units import OCCLUSION, Unit, kinds_of, unit_of_evidence
+from milkit.utils._inside import inside, is_a, walk
 
 __all__ = ["InstanceEvidence", "evidence_of_bags", "unusual_features"]
 
@@ -62,49 +62,47 @@ def evidence_of_bags(estimator, X, bags, n_classes):
     evidence : list of InstanceEvidence
     """
     attention = _attention(estimator, X) or [None] * len(bags)
-    members = members_of(estimator) or ([estimator], None)
     try:
-        values = _over_members(members, lambda one: score_instances(one, X), n_classes)
+        values = _over_list(estimator, lambda one: score_instances(one, X), n_classes)
     except TypeError as error:
         return [
             _occluded(estimator, X, bags, bag, n_classes, attention[bag], str(error))
             for bag in range(len(bags))
         ]
-    how = "members" if len(members[0]) > 1 else "model"
+    how = "members" if any(_is_averaged(one) for one in walk(estimator)) else "model"
     if any(is_a(one, "ClinicalFusion") for one in walk(estimator)):
         how = "first level"
     unit = unit_of_evidence(estimator)
     return [InstanceEvidence(v, a, how, unit) for v, a in zip(values, attention, strict=True)]
 
 
-def _over_members(members, give, n_classes):
-    """Columns of numbers for each bag, the mean over the members that did not drop the instance.
+def _is_averaged(estimator):
+    """Is its evidence the mean over what is directly inside?"""
+    averages = isinstance(estimator, (list, tuple)) or is_a(
+        estimator, "CalibratedClassifierCV", "VotingClassifier", "VotingRegressor"
+    )
+    return averages and len(inside(estimator)) > 1
+
+
+def _over_list(estimator, give, n_classes, shares=False):
+    """Columns of numbers for each bag, the mean over the models of a list.
 
     Parameters
     ----------
-    members : tuple of (list of estimator, list of float or None)
-        With their weights.
+    estimator : fitted estimator or list of such
     give : callable
         From an estimator to an array for each bag.
     n_classes : int or None
+    shares : bool, default=False
+        See ``mean_of_members``.
 
     Returns
     -------
     columns : list of ndarray of shape (n_i, n_columns)
     """
-    estimators, weights = members
-    weights = np.ones(len(estimators)) if weights is None else np.asarray(weights, dtype=float)
-    parts = [[_columns(values, n_classes) for values in give(one)] for one in estimators]
-    return [_mean(np.stack(of_bag), weights) for of_bag in zip(*parts, strict=True)]
-
-
-def _mean(values, weights):
-    """Weighted mean over the first axis of what is finite; NaN where nothing is."""
-    known = np.isfinite(values)
-    weights = weights[:, None, None] * known
-    total = weights.sum(axis=0)
-    sums = (weights * np.where(known, values, 0)).sum(axis=0)
-    return np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
+    models = estimator if isinstance(estimator, (list, tuple)) else [estimator]
+    parts = [[_columns(values, n_classes) for values in give(one)] for one in models]
+    return [mean_of_members(of_bag, shares=shares) for of_bag in zip(*parts, strict=True)]
 
 
 def _columns(values, n_classes):
@@ -116,9 +114,10 @@ def _columns(values, n_classes):
 
 def _attention(estimator, X):
     """Attention of each instance, the mean over heads and members; None where there is none."""
-    members = members_of(estimator) or ([estimator], None)
     try:
-        columns = _over_members(members, lambda one: _over_heads(attention_weights(one, X)), None)
+        columns = _over_list(
+            estimator, lambda one: _over_heads(attention_weights(one, X)), None, shares=True
+        )
     except TypeError:
         return None
     return [of_bag[:, 0] for of_bag in columns]
@@ -134,12 +133,10 @@ def _occluded(estimator, X, bags, bag, n_classes, attention, why):
         reason = f"{why} The bag is too large to be predicted again without each of its instances."
         return InstanceEvidence(None, attention, "occlusion", None, reason)
     one_bag = take(X, [bag])
-    # Of a vote it is the vote's own decision that falls, which is not the mean of its members'.
-    estimators = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
     try:
-        method = _decision_of(estimators)
-        (columns,) = _over_members(
-            (estimators, None),
+        method = _decision_of(estimator)
+        (columns,) = _over_list(
+            estimator,
             lambda one: instance_occlusion(one, one_bag, response_method=method),
             n_classes,
         )
@@ -148,17 +145,24 @@ def _occluded(estimator, X, bags, bag, n_classes, attention, why):
     return InstanceEvidence(columns, attention, "occlusion", OCCLUSION[method])
 
 
-def _decision_of(estimators):
-    """The method whose fall is shown: one in which all count in the same unit."""
+def _decision_of(estimator):
+    """The method whose fall is shown: one in which all models count in the same unit."""
+    estimators = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
     if is_regressor(estimators[0]):
         return "predict"
-    of_one_kind = len({kinds_of(one) for one in estimators}) == 1
-    if of_one_kind and all(hasattr(one, "decision_function") for one in estimators):
+    decides = [hasattr(one, "decision_function") for one in estimators]
+    proba = [hasattr(one, "predict_proba") for one in estimators]
+    if all(decides) and len({kinds_of(one) for one in estimators}) == 1:
         return "decision_function"
-    if all(hasattr(one, "predict_proba") for one in estimators):
+    if all(proba):
         return "predict_proba"
     if len(estimators) == 1:
         return "auto"  # whose message says what is missing
+    if not all(np.logical_or(decides, proba)):
+        raise TypeError(
+            "Models of the list have no decision that could fall without an instance: each needs "
+            "predict_proba, which a vote has with voting='soft', or decision_function."
+        )
     raise TypeError(
         "The models of the list decide in different units, so that there is no mean of what "
         "their decisions lose: each needs predict_proba, or all have to be of one kind. Report on "

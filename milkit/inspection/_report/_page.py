@@ -14,6 +14,7 @@ from milkit.inspection._report._numbers import (
     significant,
 )
 from milkit.inspection._report._prediction import largest
+from milkit.inspection._report._units import PROBABILITY
 
 __all__ = [
     "covariate_part",
@@ -93,7 +94,10 @@ def _table_of_outputs(prediction, values, members, label, text):
     caption = f"{what} of each class"
     if members is not None:
         caption += "; range and standard deviation (SD) over the members"
-    if len(values) == 1:
+    own_threshold = prediction.threshold or classes[largest(values)] != label
+    if len(values) == 1 and own_threshold:
+        caption = join("The larger, the more it speaks for ", isolated(classes[1]))
+    elif len(values) == 1:
         caption = join("Above zero means ", isolated(classes[1]), ", below ", isolated(classes[0]))
     elif prediction.kind == "decision":
         caption = "Decision value of each class; the largest decides"
@@ -131,8 +135,8 @@ def _spread(prediction, bag, text):
     """How far the members agree."""
     if prediction.members is None:
         return (
-            "How sure: this is one model, so that no spread is known. Its number does not tell how "
-            "far another model, fitted on other patients, would differ."
+            "How sure: no spread is known. One prediction does not tell how far that of another "
+            "model, fitted on other patients, would differ."
         )
     values, members = prediction.values[bag], prediction.members[:, bag]
     n, label = len(members), prediction.labels[bag]
@@ -350,8 +354,8 @@ def reading_part(prediction, evidence, calibrated, noun):
     ----------
     prediction : Prediction
     evidence : list of InstanceEvidence
-    calibrated : bool
-        Whether a calibrator made the probabilities.
+    calibrated : {"all", "some", "none"}
+        Of which members a calibrator made the probabilities.
     noun : str
 
     Returns
@@ -381,10 +385,15 @@ def reading_part(prediction, evidence, calibrated, noun):
 
 
 def _prediction_lines(kind, calibrated):
-    if kind == "probability" and calibrated:
+    if kind == "probability" and calibrated == "all":
         yield (
             "The probabilities are calibrated: fitted to how often such predictions came true "
             "among the patients that the model was fitted with."
+        )
+    elif kind == "probability" and calibrated == "some":
+        yield (
+            "The probabilities of some members are calibrated and those of others are not, so "
+            "that 0.90 need not mean that 90 of 100 such patients have the class."
         )
     elif kind == "probability":
         yield (
@@ -407,7 +416,7 @@ def _evidence_lines(prediction, evidence, noun):
         sign = "the larger, the more it speaks for the class that the tables name"
     yield f"Evidence says how much the model counts each {noun}: {sign}. Bars show the same."
     yield f"Evidence is {unit.text.format(noun=noun)}."
-    if not unit.signed and len(prediction.classes) == 2:
+    if unit == PROBABILITY and len(prediction.classes) == 2:
         yield "A number with \u2212 is that of the other class."
     if unit.one_scale:
         yield (

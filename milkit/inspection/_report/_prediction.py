@@ -7,7 +7,7 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from milkit.inspection._classes import decides_pairs, refuse_multilabel
-from milkit.inspection._inside import is_a, members_of, wrapped
+from milkit.utils._inside import is_a, voters_of, wrapped
 
 __all__ = ["Prediction", "check_estimator", "largest", "predict_bags"]
 
@@ -21,7 +21,8 @@ class Prediction:
     for numbers and for the decision between two classes. ``members`` is None or of shape
     (n_members, n_bags, n_outputs). ``says`` is the number of the class that each member says,
     (n_members, n_bags), or None where members say numbers, or nobody knows because the model has a
-    threshold of its own. ``is_list`` is True for several models with a prediction each.
+    threshold of its own. ``is_list`` is True for several models with a prediction each,
+    ``threshold`` where one of scikit-learn's threshold classifiers makes labels of the outputs.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Prediction:
     says: np.ndarray | None = None
     source: str = ""
     is_list: bool = False
+    threshold: bool = False
 
 
 def check_estimator(estimator):
@@ -52,8 +54,9 @@ def check_estimator(estimator):
                 f"a list of such. Got {one!r} instead."
             )
         check_is_fitted(one)
-        if isinstance(getattr(one, "classes_", None), list):  # one array of classes for each label
-            refuse_multilabel(one, (1, len(one.classes_)))
+        classes = getattr(one, "classes_", None)
+        if isinstance(classes, list) and any(np.ndim(c) for c in classes):  # several labels
+            refuse_multilabel(one, (1, len(classes)))
     if several:
         _refuse_mixtures(estimator)
 
@@ -95,7 +98,8 @@ def predict_bags(estimator, X):
     members, says, source = _members(estimator, X, kind)
     if members is not None and members.shape[1:] != values.shape:
         members, says = None, None
-    return Prediction(kind, labels, values, classes, members, says, source)
+    threshold = _has_threshold(estimator)
+    return Prediction(kind, labels, values, classes, members, says, source, threshold=threshold)
 
 
 def _of_list(estimators, X):
@@ -117,7 +121,8 @@ def _of_list(estimators, X):
             members = np.stack([values for _, values in outputs])
         values, says = members.mean(axis=0), votes.argmax(axis=2)
         labels = classes[_most(votes.sum(axis=0), values)]
-    return Prediction(kind, labels, values, classes, members, says, source, is_list=True)
+    threshold = any(_has_threshold(one) for one in estimators)
+    return Prediction(kind, labels, values, classes, members, says, source, True, threshold)
 
 
 def _most(counts, values):
@@ -158,10 +163,32 @@ def _outputs(estimator, X, labels):
             pairs = kind == "decision" and decides_pairs(estimator, values, labels)
             if values.shape[1] in (1, len(classes)) and not pairs:
                 return kind, values
-    if inside := members_of(estimator):
+    inner, X = _innermost(estimator, X)
+    if inside := voters_of(inner):
         votes = _votes(_voters_say(inside[0], X), np.arange(len(classes)))
         return "votes", np.average(votes, axis=0, weights=inside[1])
     return "label", _votes(labels, classes)
+
+
+def _innermost(estimator, X):
+    """The estimator behind wrappers and steps of pipelines, and the bags as it gets them."""
+    while True:
+        if (one := wrapped(estimator)) is not None:
+            estimator = one
+        elif hasattr(estimator, "steps"):
+            for _, step in estimator.steps[:-1]:
+                X = X if step is None or step == "passthrough" else step.transform(X)
+            estimator = estimator.steps[-1][1]
+        else:
+            return estimator, X
+
+
+def _has_threshold(estimator):
+    """Does a threshold classifier, alone or inside, make the labels?"""
+    if is_a(estimator, "FixedThresholdClassifier", "TunedThresholdClassifierCV"):
+        return True
+    one = estimator.steps[-1][1] if hasattr(estimator, "steps") else wrapped(estimator)
+    return one is not None and _has_threshold(one)
 
 
 def _votes(labels, classes):
@@ -192,17 +219,10 @@ def _members(estimator, X, kind):
     source : str
         What the members are.
     """
-    if (one := wrapped(estimator)) is not None:
-        members, says, source = _members(one, X, kind)
-        if is_a(estimator, "FixedThresholdClassifier", "TunedThresholdClassifierCV"):
-            says = None
-        return members, says, source
-    if hasattr(estimator, "steps"):
-        for _, step in estimator.steps[:-1]:
-            X = X if step is None or step == "passthrough" else step.transform(X)
-        return _members(estimator.steps[-1][1], X, kind)
+    threshold = _has_threshold(estimator)
+    estimator, X = _innermost(estimator, X)
     members, says, source = None, None, ""
-    inside = members_of(estimator)
+    inside = voters_of(estimator)
     if kind == "number" and hasattr(estimator, "_member_outputs"):
         members, source = estimator._member_outputs(X), "networks of the ensemble"
     elif kind == "probability" and hasattr(estimator, "predict_proba_members"):
@@ -224,4 +244,4 @@ def _members(estimator, X, kind):
     members = members if members.ndim == 3 else members[:, :, None]
     if says is None and kind == "probability":
         says = members.argmax(axis=2)
-    return members, says, source
+    return members, None if threshold else says, source

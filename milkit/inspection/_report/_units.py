@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sklearn.base import is_regressor
 
-from milkit.inspection._inside import inside, is_a, walk
+from milkit.utils._inside import inside, is_a, walk
 
-__all__ = ["OCCLUSION", "Unit", "is_calibrated", "kinds_of", "unit_of_evidence"]
+__all__ = ["OCCLUSION", "PROBABILITY", "Unit", "calibration", "kinds_of", "unit_of_evidence"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,7 @@ class Unit:
 
 
 _LOG_ODDS = "counted in log-odds, as networks decide. It is neither a probability nor a share"
-_DISTANCE = (
-    "the signed distance of the {noun} from the boundary between the classes. It is no probability"
-)
-_PROBABILITY = "the probability of the class that the model gives to a single {noun}"
+_MARGIN = "the decision value of the {noun}; \u00b11 is the margin. It is no probability"
 _NUMBER = "counted in the unit of the predicted number"
 _OWN = "counted in a unit of the model's own. It is neither a probability nor a share"
 _MIXED = (
@@ -35,6 +32,11 @@ _MIXED = (
     "outweigh the others"
 )
 
+PROBABILITY = Unit(
+    "the probability of the class that the model gives to a single {noun}",
+    signed=False,
+    one_scale=True,
+)
 # By the method that is asked with and without the instance.
 OCCLUSION = {
     "decision_function": Unit("counted in the unit of the model's decision value"),
@@ -68,10 +70,10 @@ def _unit_of(estimator):
         one_scale = _network_has_one_scale(estimator)
         return Unit(_NUMBER if is_regressor(estimator) else _LOG_ODDS, one_scale=one_scale)
     if is_a(estimator, "MISVM"):
-        return Unit(_DISTANCE, one_scale=True)
+        return Unit(_MARGIN, one_scale=True)
     if is_a(estimator, "BaseInstanceClassifier"):
         if hasattr(estimator.estimator_, "predict_proba"):
-            return Unit(_PROBABILITY, signed=False, one_scale=True)
+            return PROBABILITY
         signed = hasattr(estimator.estimator_, "decision_function")
         return Unit(_OWN, signed=signed, one_scale=True)
     return Unit(_NUMBER if is_regressor(estimator) else _OWN)
@@ -85,15 +87,21 @@ def _network_has_one_scale(network):
 
 
 def kinds_of(estimator):
-    """Names of the classes of the estimators inside, sorted: equal ones decide in one unit."""
-    return tuple(sorted({type(one).__name__ for one in walk(estimator) if not inside(one)}))
-
-
-def is_calibrated(estimator):
-    """Does the number of the estimator, or of each of its members, come from a calibrator?"""
-    if is_a(estimator, "CalibratedClassifierCV"):
-        return True
+    """Names of the classes of the estimators that decide, sorted: equal ones have one unit."""
     if is_a(estimator, "ClinicalFusion"):
-        return is_calibrated(estimator.final_estimator_)
-    parts = inside(estimator)
-    return bool(parts) and all(is_calibrated(one) for one in parts)
+        return kinds_of(estimator.final_estimator_)
+    if not (parts := inside(estimator)):
+        return (type(estimator).__name__,)
+    return tuple(sorted({kind for one in parts for kind in kinds_of(one)}))
+
+
+def calibration(estimator):
+    """Whether numbers come from a calibrator: "all" of the members', "some" or "none"."""
+    if is_a(estimator, "CalibratedClassifierCV"):
+        return "all"
+    if is_a(estimator, "SVC", "NuSVC"):  # which calibrate with cross-validation of their own
+        return "all" if estimator.probability is True else "none"
+    if is_a(estimator, "ClinicalFusion"):
+        return calibration(estimator.final_estimator_)
+    found = {calibration(one) for one in inside(estimator)} or {"none"}
+    return found.pop() if len(found) == 1 else "some"

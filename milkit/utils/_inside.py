@@ -2,7 +2,7 @@
 
 from milkit.base import BagMixin
 
-__all__ = ["inside", "is_a", "members_of", "walk", "wrapped"]
+__all__ = ["decision_source", "inside", "is_a", "voters_of", "walk", "wrapped"]
 
 # Wrappers that hold one fitted estimator, and where.
 _SINGLE = ("best_estimator_", "estimator_")
@@ -29,15 +29,11 @@ def wrapped(estimator):
     return next((getattr(estimator, name) for name in _SINGLE if hasattr(estimator, name)), None)
 
 
-def members_of(estimator):
-    """The estimators that a report averages itself, with their weights; or None.
+def voters_of(estimator):
+    """The fitted members of a VotingClassifier or VotingRegressor with their weights; or None.
 
-    Lists of estimators, and the members of VotingClassifier and VotingRegressor.
+    The weights are a list of float, or None for equal ones.
     """
-    if isinstance(estimator, (list, tuple)):
-        return list(estimator), None
-    if (one := wrapped(estimator)) is not None:
-        return members_of(one)
     if not is_a(estimator, "VotingClassifier", "VotingRegressor"):
         return None
     weights = estimator.weights
@@ -53,8 +49,8 @@ def inside(estimator):
         return list(estimator)
     if (one := wrapped(estimator)) is not None:
         return [one]
-    if members := members_of(estimator):
-        return members[0]
+    if votes := voters_of(estimator):
+        return votes[0]
     if hasattr(estimator, "steps"):
         return [estimator.steps[-1][1]]
     if hasattr(estimator, "calibrated_classifiers_"):
@@ -69,3 +65,16 @@ def walk(estimator):
     yield estimator
     for one in inside(estimator):
         yield from walk(one)
+
+
+def decision_source(estimator):
+    """The estimator that makes the decisions, inside pipelines, searches and wrappers."""
+    if (one := wrapped(estimator)) is not None:
+        return decision_source(one)
+    if hasattr(estimator, "steps"):
+        return decision_source(estimator.steps[-1][1])
+    if hasattr(estimator, "final_estimator_"):  # ClinicalFusion, stacking
+        return decision_source(estimator.final_estimator_)
+    if is_a(estimator, "BaggingClassifier"):  # the mean of its members' decisions
+        return decision_source(estimator.estimators_[0])
+    return estimator
