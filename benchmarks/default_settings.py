@@ -116,8 +116,8 @@ def page(names, sets, seeds, rows):
     for name in names:
         parts.append(f"## {name}\n")
         for measure, title in enumerate(("accuracy", "AUC by fold")):
-            short = [s.replace("_", " ") for s in sets]
-            parts.append(f"| {title} | {' | '.join(short)} | all sets | cost |")
+            short = [s.split("_")[0] for s in sets]
+            parts.append(f"| {title} | all sets | cost | {' | '.join(short)} |")
             parts.append("|---" * (len(sets) + 3) + "|")
             default = settings_of(made(name, {}))
             for setting in SETTINGS[name]:
@@ -145,13 +145,14 @@ def line(setting, measure, cells):
         costs.append(mine[2] / other[2])
         texts.append(f"{mine[measure]:.1f}" if setting == "default" else f"{differences[-1]:+.1f}")
     if setting == "default":
-        texts += ["", "1"]
+        whole = ["", "1"]
     elif len(differences) > 1:
         error = np.std(differences, ddof=1) / np.sqrt(len(differences))
-        texts += [f"{np.mean(differences):+.1f} ± {error:.1f}", f"{np.median(costs):.1f}"]
+        # The space must not end a line.
+        whole = [f"{np.mean(differences):+.1f}\u00a0±\u00a0{error:.1f}", f"{np.median(costs):.1f}"]
     else:
-        texts += ["–", "–"]
-    return f"| {setting} | {' | '.join(texts)} |"
+        whole = ["–", "–"]
+    return f"| {setting} | {' | '.join(whole + texts)} |"
 
 
 def main():
