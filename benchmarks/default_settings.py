@@ -95,8 +95,10 @@ Written by `benchmarks/default_settings.py`; do not edit.
 What another value of one parameter does to a default setting, on {n_sets} sets of the
 [leaderboard](leaderboard.md), with fold seeds that it never prints. Stratified 10-fold
 cross-validation, features standardised inside the fold. The first row is the default, in %; the
-others are differences to it on the same folds. *All sets*: mean of the differences and its standard
-error, each set counted once; *cost*: time of a fit, in fits of the default, median over the sets.
+others are differences to it on the folds that both have. *All sets*: mean of the differences and
+its standard error, each set counted once; *folds*: how many there are, of all sets together, because
+some settings were run with fewer seeds; *cost*: time of a fit, in fits of the default, median over
+the sets.
 
 Most of these sets have 92 to 200 bags, so that two points on one of them are noise, and so is a
 mean over all of them below about two standard errors. The default is a row like the others and has
@@ -117,8 +119,8 @@ def page(names, sets, seeds, rows):
         parts.append(f"## {name}\n")
         for measure, title in enumerate(("accuracy", "AUC by fold")):
             short = [s.split("_")[0] for s in sets]
-            parts.append(f"| {title} | all sets | cost | {' | '.join(short)} |")
-            parts.append("|---" * (len(sets) + 3) + "|")
+            parts.append(f"| {title} | all sets | folds | cost | {' | '.join(short)} |")
+            parts.append("|---" * (len(sets) + 4) + "|")
             default = settings_of(made(name, {}))
             for setting in SETTINGS[name]:
                 settings = settings_of(made(name, setting))
@@ -133,25 +135,27 @@ def page(names, sets, seeds, rows):
 
 def line(setting, measure, cells):
     """A row of a table, from the folds of the setting and of the default on each set."""
-    texts, differences, costs = [], [], []
+    texts, differences, costs, n_folds = [], [], [], 0
     for ours, default in cells:
         common = sorted(ours.keys() & default.keys())
         if not common:
             texts.append("–")
             continue
+        n_folds += len(common)
         mine = np.mean([ours[c] for c in common], axis=0)
         other = np.mean([default[c] for c in common], axis=0)
         differences.append(mine[measure] - other[measure])
         costs.append(mine[2] / other[2])
         texts.append(f"{mine[measure]:.1f}" if setting == "default" else f"{differences[-1]:+.1f}")
     if setting == "default":
-        whole = ["", "1"]
+        whole = ["", f"{n_folds}", "1"]
     elif len(differences) > 1:
         error = np.std(differences, ddof=1) / np.sqrt(len(differences))
         # The space must not end a line.
-        whole = [f"{np.mean(differences):+.1f}\u00a0±\u00a0{error:.1f}", f"{np.median(costs):.1f}"]
+        mean = f"{np.mean(differences):+.1f}\u00a0±\u00a0{error:.1f}"
+        whole = [mean, f"{n_folds}", f"{np.median(costs):.1f}"]
     else:
-        whole = ["–", "–"]
+        whole = ["–", f"{n_folds}", "–"]
     return f"| {setting} | {' | '.join(whole + texts)} |"
 
 

@@ -39,7 +39,7 @@ def test_the_page_is_what_cross_validation_gives(board, tmp_path, monkeypatch):
     board.main()
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     differences = {"accuracy": [], "roc_auc": []}
-    for column, name in enumerate(("musk1", "fox"), start=3):
+    for column, name in enumerate(("musk1", "fox"), start=4):
         X, y = load_bags(tmp_path / f"{name}.npz", return_X_y=True)
         found = []
         for setting in SETTINGS:
@@ -60,6 +60,7 @@ def test_the_page_is_what_cross_validation_gives(board, tmp_path, monkeypatch):
         over_all = row_of(text, "C=0.1, kernel='linear'", measure)[1].split("\u00a0±\u00a0")
         expected = np.mean(values), abs(values[0] - values[1]) / 2
         assert [float(v) for v in over_all] == pytest.approx(expected, abs=0.0501)
+        assert row_of(text, "C=0.1, kernel='linear'", measure)[2] == "20"
     assert np.any(np.concatenate(list(differences.values())))
     # All folds are kept: a second run adds none.
     before = (tmp_path / "rows.jsonl").read_text()
