@@ -96,7 +96,7 @@ What another value of one parameter does to a default setting, on {n_sets} sets 
 [leaderboard](leaderboard.md), with fold seeds that it never prints. Stratified 10-fold
 cross-validation, features standardised inside the fold. The first row is the default, in %; the
 others are differences to it on the folds that both have. *All sets*: mean of the differences and
-its standard error, each set counted once; *folds*: how many there are, of all sets together, because
+its standard error, each set counted once; *folds*: how many there are, of all sets together, for
 some settings were run with fewer seeds; *cost*: time of a fit, in fits of the default, median over
 the sets.
 
