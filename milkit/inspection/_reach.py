@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +12,7 @@ from milkit.base import BagMixin, split_by_bag
 from milkit.exceptions import BagShapeError
 from milkit.inspection._classes import refuse_multilabel
 from milkit.utils._containers import columns_beside_bags, is_frame
-from milkit.utils._inside import is_a, voters_of
+from milkit.utils._inside import is_a, voters_of, wrapped
 from milkit.utils.validation import as_bag_array, reads_as_table
 
 __all__ = ["attention_weights", "predict_instances", "score_instances"]
@@ -27,9 +26,6 @@ _HAVE = {
     "attention_weights": "AttentionMILClassifier",
     "predict_instances": "MISVM or InstanceVotingClassifier",
 }
-
-# Wrappers that hold one fitted estimator, and where.
-_SINGLE = ("best_estimator_", "estimator_")
 
 
 def score_instances(estimator, X):
@@ -206,13 +202,10 @@ def _values(estimator, given, method):
         return np.concatenate(instance_method(given.bags))
     if isinstance(estimator, BagMixin):  # what is inside one of milkit's sees other bags
         raise TypeError(_lacks(estimator, method))
-    if isinstance(estimator, FrozenEstimator):
-        return _values(estimator.estimator, given, method)
+    if (one := wrapped(estimator)) is not None:
+        return _values(one, given, method)
     if _is_wrapper(estimator):
         check_is_fitted(estimator)
-    for name in _SINGLE:  # beside estimators_ it is what they were cloned from
-        if hasattr(estimator, name) and not hasattr(estimator, "estimators_"):
-            return _values(getattr(estimator, name), given, method)
     if hasattr(estimator, "cv_results_"):
         raise TypeError(
             f"{type(estimator).__name__} holds no fitted estimator; {method} needs refit=True."
